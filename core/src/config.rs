@@ -1,0 +1,242 @@
+//! How an endpoint behaves: presets, schedules, and every limit that a peer could push on.
+
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::backoff::Schedule;
+
+/// A way to carry packets, in order of rank: the lower, the better when it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Datagrams: lowest latency.
+    Udp,
+    /// A TCP stream: crosses firewalls.
+    Tcp,
+    /// A stream through a SAM bridge: anonymous.
+    I2p,
+}
+
+impl Transport {
+    /// Every transport, best rank first.
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::I2p];
+
+    /// The name as a person reads it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::I2p => "I2P",
+        }
+    }
+
+    /// Whether packets travel in a byte stream, in order and without loss.
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+}
+
+impl core::fmt::Display for Transport {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What an endpoint may touch, for its whole life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// UDP, TCP and I2P.
+    Open,
+    /// I2P alone.
+    Anonymous,
+}
+
+/// How the transports of one attempt follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ladder {
+    /// Start with the best; when it has not completed a handshake after this delay, start the
+    /// next beside it (RFC 8305). The first confirmed path wins.
+    Race {
+        /// The head start of each transport over the next.
+        fallback_delay: Duration,
+    },
+    /// One after the other, each with an equal share of the attempt's deadline.
+    Strict,
+}
+
+/// Settings of an endpoint. Start from a preset and change what differs.
+///
+/// ```
+/// use burdock_core::Config;
+///
+/// let mut config = Config::streamer();
+/// config.attempts = 20;
+/// config.validate()?;
+/// # Ok::<(), burdock_core::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// What the endpoint may touch.
+    pub class: Class,
+    /// How the transports of one attempt follow each other.
+    pub ladder: Ladder,
+    /// How many attempts are made before the peer is given up; at least 1.
+    pub attempts: u32,
+    /// The waits between attempts. A first dial starts at once; after a loss each attempt is
+    /// preceded by a wait.
+    pub backoff: Schedule,
+    /// The deadline of one attempt, over all transports, dial and handshake together.
+    pub attempt_deadline: Duration,
+    /// How long at most something that wants an answer may stay unanswered before the path is
+    /// given up.
+    pub silence: Duration,
+    /// Whether an idle path is asked for a sign of life at a third of [`silence`](Self::silence).
+    /// Without it an idle session sends nothing and notices nothing.
+    pub heartbeat: bool,
+    /// How long `close` goes on trying to deliver what is queued.
+    pub close_deadline: Duration,
+    /// How long a session that we do not redial is kept at least for its peer to come back.
+    pub keep: Duration,
+    /// Every bound that a peer could push on.
+    pub limits: Limits,
+}
+
+/// Every bound that a peer could push on, and those that keep the application in bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// The largest message, in bytes, that we take or send.
+    pub max_message: u32,
+    /// Bytes that a peer may have under way to us on all channels together.
+    pub session_credit: u32,
+    /// Bytes that a peer may have under way to us on one channel.
+    pub channel_credit: u32,
+    /// Gaps that out-of-order data may leave on one channel.
+    pub gaps: usize,
+    /// Bytes that `send` queues before it says that the session is full.
+    pub send_buffer: usize,
+    /// Messages without an outcome before `send` says that the session is full.
+    pub pending_messages: usize,
+    /// Inbound handshakes that are not yet confirmed, in all.
+    pub half_open: usize,
+    /// How long an inbound handshake may stay unconfirmed, from its first byte.
+    pub handshake_deadline: Duration,
+    /// Inbound streams without a confirmed handshake, in all.
+    pub unproven_streams: usize,
+    /// Sessions, in all.
+    pub sessions: usize,
+    /// Confirmed paths of one session.
+    pub paths: usize,
+    /// Closed sessions that are remembered, in all.
+    pub tombstones: usize,
+    /// How long a closed session is remembered.
+    pub tombstone_life: Duration,
+    /// Addresses of one host name that are tried.
+    pub addresses: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message: 256 * 1024,
+            session_credit: 4 * 1024 * 1024,
+            channel_credit: 1024 * 1024,
+            gaps: 1024,
+            send_buffer: 8 * 1024 * 1024,
+            pending_messages: 65_536,
+            half_open: 256,
+            handshake_deadline: Duration::from_secs(10),
+            unproven_streams: 256,
+            sessions: 16_384,
+            paths: 8,
+            tombstones: 1024,
+            tombstone_life: Duration::from_secs(600),
+            addresses: 4,
+        }
+    }
+}
+
+/// Why a [`Config`] cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A number outside its range.
+    #[error("{field} must be {range}")]
+    OutOfRange {
+        /// The field.
+        field: &'static str,
+        /// What it may be.
+        range: &'static str,
+    },
+}
+
+impl Config {
+    /// For a stream of frames and input: fast redials that back off to 30 s, ten attempts of 5 s.
+    ///
+    /// The ten waits before redials of a lost session come to 81.1 s before jitter.
+    #[must_use]
+    pub fn streamer() -> Self {
+        Self {
+            class: Class::Open,
+            ladder: Ladder::Race { fallback_delay: Duration::from_millis(300) },
+            attempts: 10,
+            backoff: Schedule::exponential(Duration::from_millis(100), Duration::from_secs(30)),
+            attempt_deadline: Duration::from_secs(5),
+            silence: Duration::from_secs(30),
+            heartbeat: true,
+            close_deadline: Duration::from_secs(5),
+            keep: Duration::from_secs(600),
+            limits: Limits::default(),
+        }
+    }
+
+    /// For a conversation: four patient attempts of up to 60 s, 5, 10 and 15 s apart.
+    #[must_use]
+    pub fn chat() -> Self {
+        Self {
+            attempts: 4,
+            backoff: Schedule::list(&[5, 10, 15].map(Duration::from_secs)),
+            attempt_deadline: Duration::from_secs(60),
+            ..Self::streamer()
+        }
+    }
+
+    /// Whether every number is in its range.
+    ///
+    /// # Errors
+    /// Names the first field that is not, and its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        let whole_message = u64::from(limits.max_message) + 8;
+        let rules: [(bool, &'static str, &'static str); 9] = [
+            (self.attempts >= 1, "attempts", "at least 1"),
+            (!self.attempt_deadline.is_zero(), "attempt_deadline", "longer than zero"),
+            (self.silence >= Duration::from_secs(1), "silence", "at least 1 s"),
+            (limits.max_message >= 1, "limits.max_message", "at least 1"),
+            (
+                u64::from(limits.channel_credit) >= whole_message,
+                "limits.channel_credit",
+                "at least max_message + 8, or a message could never arrive whole",
+            ),
+            (limits.session_credit >= limits.channel_credit, "limits.session_credit", "at least channel_credit"),
+            (limits.send_buffer as u64 >= whole_message, "limits.send_buffer", "at least max_message + 8"),
+            (
+                limits.half_open >= 1 && limits.sessions >= 1 && limits.paths >= 2,
+                "limits",
+                "1 or more, and 2 for paths",
+            ),
+            (limits.addresses >= 1, "limits.addresses", "at least 1"),
+        ];
+        for (holds, field, range) in rules {
+            if !holds {
+                return Err(ConfigError::OutOfRange { field, range });
+            }
+        }
+        self.backoff.validate()
+    }
+}

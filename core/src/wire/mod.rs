@@ -1,0 +1,3 @@
+//! The bytes: packets, handshake payloads and frames, as `docs/protocol.md` has them.
+
+pub mod frame;

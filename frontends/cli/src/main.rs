@@ -1,0 +1,2 @@
+//! Burdock on the command line.
+fn main() {}
