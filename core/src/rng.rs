@@ -1,0 +1,78 @@
+//! All randomness of an endpoint, from one seed.
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::crypto::{Secret, hash, hkdf2};
+
+/// One generator for each purpose, so that what the wire shows tells nothing about the keys, and a
+/// draw for one purpose does not change what another gets.
+///
+/// Identifiers and jitter are ChaCha20 streams. Keys come from a generator of their own that is
+/// wiped and replaced with every draw, which `rand_chacha` does not do: who reads the memory of an
+/// endpoint learns no key that was drawn before.
+pub(crate) struct Randomness {
+    keys: KeyChain,
+    identifiers: ChaCha20Rng,
+    jitter: ChaCha20Rng,
+}
+
+impl Randomness {
+    /// `seed`: 32 bytes from the operating system, for this endpoint only.
+    pub(crate) fn new(mut seed: [u8; 32]) -> Self {
+        // Each purpose has a seed of its own, from which the others cannot be found.
+        let split = |purpose: &[u8]| Zeroizing::new(hash(&[b"burdock seed", purpose, &seed]));
+        let this = Self {
+            keys: KeyChain(Secret::copy_of(&split(b"keys"))),
+            identifiers: ChaCha20Rng::from_seed(*split(b"identifiers")),
+            jitter: ChaCha20Rng::from_seed(*split(b"jitter")),
+        };
+        seed.zeroize();
+        this
+    }
+
+    /// An ephemeral key or another secret.
+    pub(crate) fn secret(&mut self) -> Zeroizing<[u8; 32]> {
+        self.keys.draw()
+    }
+
+    /// A receiver index; never 0.
+    pub(crate) fn index(&mut self) -> u32 {
+        loop {
+            let index = self.identifiers.next_u32();
+            if index != 0 {
+                return index;
+            }
+        }
+    }
+
+    /// A half of a session's name; never 0, which stands for none.
+    pub(crate) fn half(&mut self) -> u64 {
+        loop {
+            let half = self.identifiers.next_u64();
+            if half != 0 {
+                return half;
+            }
+        }
+    }
+
+    /// A uniform number, for spreading timers.
+    pub(crate) fn jitter(&mut self) -> u32 {
+        self.jitter.next_u32()
+    }
+}
+
+/// A chain of secrets: each draw gives one and steps to a state that does not lead back.
+struct KeyChain(Secret);
+
+impl KeyChain {
+    fn draw(&mut self) -> Zeroizing<[u8; 32]> {
+        let [next, drawn] = hkdf2(self.0.expose(), b"burdock key");
+        self.0.replace(&next);
+        drawn
+    }
+}
+
+#[cfg(test)]
+mod tests;
