@@ -1,0 +1,747 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::assemble::Assembly;
+use super::*;
+use crate::wire::frame::{Frame, Frames};
+use crate::wire::varint::Varint;
+
+const SEND_BUFFER: usize = 4000;
+const PENDING: usize = 64;
+
+/// Room for one message of `max_message` bytes at a time on each channel, `session` in all.
+fn limits(max_message: u32, channel: u32, session: u32) -> Limits {
+    Limits {
+        max_message,
+        channel_credit: channel,
+        session_credit: session,
+        send_buffer: SEND_BUFFER,
+        pending_messages: PENDING,
+        ..Limits::default()
+    }
+}
+
+fn joined(limits: &Limits) -> Channels {
+    let mut channels = Channels::new(limits);
+    channels.set_peer_limits(limits.max_message, limits.session_credit, limits.channel_credit);
+    channels
+}
+
+fn pair(limits: &Limits) -> (Channels, Channels) {
+    (joined(limits), joined(limits))
+}
+
+/// The k-th message of a channel.
+fn content(channel: u8, k: usize, len: usize) -> Bytes {
+    (0..len).map(|i| (i as u8).wrapping_mul(7) ^ channel ^ (k as u8).wrapping_mul(31)).collect()
+}
+
+/// A message as it stands on its channel.
+fn framed(data: &[u8]) -> Vec<u8> {
+    [Varint::new(data.len() as u64).as_bytes(), data].concat()
+}
+
+fn packet(from: &mut Channels, max_len: usize) -> Option<(Vec<u8>, SentFrames)> {
+    let (mut buf, mut sent) = (Vec::new(), SentFrames::new());
+    from.write(&mut buf, max_len, &mut sent);
+    assert!(buf.len() <= max_len);
+    (!sent.is_empty()).then_some((buf, sent))
+}
+
+fn deliver(to: &mut Channels, bytes: &[u8]) -> Result<(), ChannelError> {
+    for frame in Frames::new(bytes) {
+        match frame.unwrap() {
+            Frame::ChannelAck { channel, received, taken } => to.on_channel_ack(channel, received, taken)?,
+            Frame::Credit { scope, offset } => to.on_credit(scope, offset),
+            Frame::Stream { channel, offset, data } => to.on_stream(channel, offset, data)?,
+            other => panic!("{other:?} was never written"),
+        }
+    }
+    Ok(())
+}
+
+fn ack(to: &mut Channels, sent: SentFrames) {
+    sent.into_iter().for_each(|frame| to.on_acked(frame));
+}
+
+fn lose(to: &mut Channels, sent: SentFrames) {
+    sent.into_iter().for_each(|frame| to.on_lost(frame));
+}
+
+/// Carries everything both sides have to say, without loss.
+fn exchange(a: &mut Channels, b: &mut Channels) {
+    while a.wants_to_write() || b.wants_to_write() {
+        while let Some((bytes, sent)) = packet(a, 1200) {
+            deliver(b, &bytes).unwrap();
+            ack(a, sent);
+        }
+        while let Some((bytes, sent)) = packet(b, 1200) {
+            deliver(a, &bytes).unwrap();
+            ack(b, sent);
+        }
+    }
+}
+
+fn take_all(channels: &mut Channels) -> Vec<Message> {
+    let messages = core::iter::from_fn(|| channels.recv()).collect();
+    channels.taken();
+    messages
+}
+
+fn outcomes(channels: &mut Channels) -> Vec<(u64, Outcome)> {
+    core::iter::from_fn(|| channels.poll_outcome()).map(|(id, outcome)| (id.0, outcome)).collect()
+}
+
+fn streams(sent: &SentFrames) -> Vec<(u8, u64, u32)> {
+    let stream = |frame: &SentFrame| match *frame {
+        SentFrame::Stream { channel, offset, len } => Some((channel, offset, len)),
+        _ => None,
+    };
+    sent.iter().filter_map(stream).collect()
+}
+
+// Two sides and a bad network between them.
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send {
+        side: usize,
+        channel: u8,
+        len: usize,
+    },
+    Priority {
+        side: usize,
+        channel: u8,
+        priority: u8,
+    },
+    Write {
+        side: usize,
+        max_len: usize,
+    },
+    /// The packet arrives; its acknowledgement is under way.
+    Deliver {
+        nth: usize,
+    },
+    /// The packet arrives a second time.
+    Duplicate {
+        nth: usize,
+    },
+    Drop {
+        nth: usize,
+    },
+    /// Its sender gives the packet up although it will still arrive.
+    GiveUp {
+        nth: usize,
+    },
+    Ack {
+        nth: usize,
+    },
+    LoseAck {
+        nth: usize,
+    },
+    Recv {
+        side: usize,
+        count: usize,
+    },
+    Taken {
+        side: usize,
+    },
+    /// All paths are lost, with everything on them, and a new one comes up.
+    Resume,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (side, channel, nth) = (0usize..2, 0u8..6, any::<usize>());
+    prop_oneof![
+        6 => (side.clone(), channel.clone(), prop_oneof![Just(0usize), 1usize..20, 90usize..=100])
+            .prop_map(|(side, channel, len)| Step::Send { side, channel, len }),
+        1 => (side.clone(), channel, any::<u8>())
+            .prop_map(|(side, channel, priority)| Step::Priority { side, channel, priority }),
+        8 => (side.clone(), 12usize..120).prop_map(|(side, max_len)| Step::Write { side, max_len }),
+        6 => nth.prop_map(|nth| Step::Deliver { nth }),
+        2 => nth.prop_map(|nth| Step::Duplicate { nth }),
+        2 => nth.prop_map(|nth| Step::Drop { nth }),
+        2 => nth.prop_map(|nth| Step::GiveUp { nth }),
+        4 => nth.prop_map(|nth| Step::Ack { nth }),
+        1 => nth.prop_map(|nth| Step::LoseAck { nth }),
+        4 => (side.clone(), 1usize..8).prop_map(|(side, count)| Step::Recv { side, count }),
+        3 => side.prop_map(|side| Step::Taken { side }),
+        1 => Just(Step::Resume),
+    ]
+}
+
+struct Side {
+    channels: Channels,
+    limits: Limits,
+    /// What was sent, and how many of it the other side received and took, by channel.
+    sent: BTreeMap<u8, Vec<(MessageId, Bytes)>>,
+    received: BTreeMap<u8, usize>,
+    taken: BTreeMap<u8, usize>,
+    outcomes: BTreeMap<MessageId, Outcome>,
+}
+
+struct Packet {
+    from: usize,
+    bytes: Vec<u8>,
+    /// `None` once its sender gave it up.
+    sent: Option<SentFrames>,
+}
+
+struct World {
+    sides: [Side; 2],
+    flight: Vec<Packet>,
+    acks: Vec<(usize, SentFrames)>,
+}
+
+impl World {
+    fn new(limits: &Limits) -> Self {
+        let side = || Side {
+            channels: joined(limits),
+            limits: limits.clone(),
+            sent: BTreeMap::new(),
+            received: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+        };
+        Self { sides: [side(), side()], flight: Vec::new(), acks: Vec::new() }
+    }
+
+    fn send(&mut self, side: usize, channel: u8, len: usize) {
+        let side = &mut self.sides[side];
+        let data = content(channel, side.sent.get(&channel).map_or(0, Vec::len), len);
+        match side.channels.send(channel, data.clone()) {
+            Ok(id) => side.sent.entry(channel).or_default().push((id, data)),
+            Err(error) => assert_eq!(error, SendError::Full),
+        }
+    }
+
+    fn write(&mut self, from: usize, max_len: usize) {
+        if let Some((bytes, sent)) = packet(&mut self.sides[from].channels, max_len) {
+            self.flight.push(Packet { from, bytes, sent: Some(sent) });
+        }
+    }
+
+    fn deliver(&mut self, packet: Packet) {
+        deliver(&mut self.sides[1 - packet.from].channels, &packet.bytes).unwrap();
+        if let Some(sent) = packet.sent {
+            self.acks.push((packet.from, sent));
+        }
+    }
+
+    fn recv(&mut self, to: usize) -> bool {
+        let Some(message) = self.sides[to].channels.recv() else { return false };
+        let from = &mut self.sides[1 - to];
+        let k = from.received.entry(message.channel).or_default();
+        assert_eq!(message.data, from.sent[&message.channel][*k].1, "out of order on {}", message.channel);
+        *k += 1;
+        true
+    }
+
+    fn taken(&mut self, to: usize) {
+        self.sides[to].channels.taken();
+        let from = &mut self.sides[1 - to];
+        from.taken = from.received.clone();
+    }
+
+    fn step(&mut self, step: &Step) {
+        let pick = |nth: usize, len: usize| (len > 0).then(|| nth % len);
+        let in_flight = |nth| pick(nth, self.flight.len());
+        match *step {
+            Step::Send { side, channel, len } => self.send(side, channel, len),
+            Step::Priority { side, channel, priority } => self.sides[side].channels.set_priority(channel, priority),
+            Step::Write { side, max_len } => self.write(side, max_len),
+            Step::Deliver { nth } => {
+                if let Some(nth) = in_flight(nth) {
+                    let packet = self.flight.remove(nth);
+                    self.deliver(packet);
+                }
+            }
+            Step::Duplicate { nth } => {
+                if let Some(nth) = in_flight(nth) {
+                    let Packet { from, ref bytes, .. } = self.flight[nth];
+                    let copy = Packet { from, bytes: bytes.clone(), sent: None };
+                    self.deliver(copy);
+                }
+            }
+            Step::Drop { nth } => {
+                if let Some(nth) = in_flight(nth) {
+                    let packet = self.flight.remove(nth);
+                    lose(&mut self.sides[packet.from].channels, packet.sent.unwrap_or_default());
+                }
+            }
+            Step::GiveUp { nth } => {
+                if let Some(nth) = in_flight(nth) {
+                    let packet = &mut self.flight[nth];
+                    lose(&mut self.sides[packet.from].channels, packet.sent.clone().unwrap_or_default());
+                }
+            }
+            Step::Ack { nth } => {
+                if let Some(nth) = pick(nth, self.acks.len()) {
+                    let (from, sent) = self.acks.remove(nth);
+                    ack(&mut self.sides[from].channels, sent);
+                }
+            }
+            Step::LoseAck { nth } => {
+                if let Some(nth) = pick(nth, self.acks.len()) {
+                    let (from, sent) = self.acks.remove(nth);
+                    lose(&mut self.sides[from].channels, sent);
+                }
+            }
+            Step::Recv { side, count } => (0..count).for_each(|_| {
+                self.recv(side);
+            }),
+            Step::Taken { side } => self.taken(side),
+            Step::Resume => {
+                for packet in core::mem::take(&mut self.flight) {
+                    lose(&mut self.sides[packet.from].channels, packet.sent.unwrap_or_default());
+                }
+                for (from, sent) in core::mem::take(&mut self.acks) {
+                    lose(&mut self.sides[from].channels, sent);
+                }
+                self.sides.iter_mut().for_each(|side| side.channels.resumed());
+            }
+        }
+        self.check();
+    }
+
+    fn check(&mut self) {
+        for side in &mut self.sides {
+            while let Some((id, outcome)) = side.channels.poll_outcome() {
+                assert_eq!(outcome, Outcome::Delivered);
+                assert_eq!(side.outcomes.insert(id, outcome), None, "a second outcome of {id}");
+                let (channel, k) = side
+                    .sent
+                    .iter()
+                    .find_map(|(channel, sent)| sent.iter().position(|(sent, _)| *sent == id).map(|k| (channel, k)))
+                    .unwrap();
+                assert!(side.taken.get(channel).copied().unwrap_or(0) > k, "{id} was not taken yet");
+            }
+            assert!(side.channels.queued_bytes() <= side.limits.send_buffer as u64);
+            assert!(side.channels.pending_messages() <= side.limits.pending_messages as u64);
+            // Messages under way are small here and have exactly their size.
+            let partial = side.limits.max_message as usize * 6;
+            assert!(side.channels.held() <= 2 * side.limits.session_credit as usize + partial);
+        }
+    }
+
+    /// Everything works from now on: all must arrive.
+    fn heal(&mut self) {
+        for _ in 0..100_000 {
+            for packet in core::mem::take(&mut self.flight) {
+                self.deliver(packet);
+            }
+            for (from, sent) in core::mem::take(&mut self.acks) {
+                ack(&mut self.sides[from].channels, sent);
+            }
+            for side in 0..2 {
+                while self.recv(side) {}
+                self.taken(side);
+                self.write(side, 60);
+            }
+            self.check();
+            if self.flight.is_empty() && self.acks.is_empty() {
+                break;
+            }
+        }
+        for side in &mut self.sides {
+            for (channel, sent) in &side.sent {
+                assert_eq!(side.received.get(channel), Some(&sent.len()), "channel {channel} is stuck");
+            }
+            assert!(side.channels.flushed() && !side.channels.wants_to_write() && !side.channels.readable());
+            assert_eq!(side.channels.counts().delivered as usize, side.sent.values().map(Vec::len).sum::<usize>());
+            assert_eq!(side.channels.queued_bytes(), 0);
+            assert!(side.channels.finals().is_empty());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    // Mutation: in `Outgoing::declare_lost`, `self.lost.insert(range.clone())` removed (nothing is
+    // resent) makes this fail.
+    #[test]
+    fn c4_once_and_in_order_over_a_bad_network(
+        channel_credit in 108u32..400,
+        session_extra in 0u32..400,
+        steps in prop::collection::vec(step(), 0..300),
+    ) {
+        let mut world = World::new(&limits(100, channel_credit, channel_credit + session_extra));
+        for step in &steps {
+            world.step(step);
+        }
+        world.heal();
+    }
+
+    // Mutation: in `Assembly::keep`, drop `piece.truncate(own)` makes this fail.
+    #[test]
+    fn c4_pieces_in_any_order_make_the_same_messages(
+        lens in prop::collection::vec(prop_oneof![Just(0usize), 1usize..9, 60usize..300, 5000usize..9000], 1..8),
+        pieces in prop::collection::vec((any::<prop::sample::Index>(), 1usize..2000), 0..60),
+    ) {
+        let messages: Vec<Bytes> = lens.iter().enumerate().map(|(k, len)| content(0, k, *len)).collect();
+        let stream: Vec<u8> = messages.iter().flat_map(|message| framed(message)).collect();
+        let (mut assembly, mut arrived) = (Assembly::default(), vec![false; stream.len()]);
+        let mut got = Vec::new();
+        let all = pieces.iter().map(|(at, len)| (at.index(stream.len()), *len)).chain([(0, stream.len())]);
+        for (start, len) in all {
+            let end = (start + len).min(stream.len());
+            assembly.push(start as u64, &stream[start..end], 10_000, |_, message| { got.push(message); true }).unwrap();
+            arrived[start..end].fill(true);
+            let received = arrived.iter().take_while(|there| **there).count();
+            prop_assert_eq!(assembly.received(), received as u64);
+            let runs = arrived[received..].windows(2).filter(|pair| !pair[0] && pair[1]).count();
+            prop_assert_eq!(assembly.gaps(), runs);
+            let there = arrived.iter().filter(|there| **there).count();
+            prop_assert!(assembly.held() <= 2 * there + 4096, "{} held for {there}", assembly.held());
+        }
+        prop_assert_eq!(got, messages);
+    }
+}
+
+// Mutation: in `Credit::is_low`, drop `|| self.offset - self.taken < largest` makes this fail.
+#[test]
+fn c4_large_messages_on_many_channels_need_only_credit_for_one() {
+    for session in [1008, 1500, 4000] {
+        let limits = Limits { send_buffer: 1 << 20, pending_messages: 4096, ..limits(1000, 1008, session) };
+        let mut world = World::new(&limits);
+        for k in 0..3 {
+            for channel in 0..=u8::MAX {
+                world.send(0, channel, if k == 1 { 3 } else { 1000 });
+            }
+        }
+        world.heal();
+    }
+}
+
+#[test]
+fn a_large_message_is_not_starved_by_small_ones() {
+    let (mut a, mut b) = pair(&limits(1000, 1200, 1200));
+    for k in 0..10 {
+        a.send(1, content(1, k, 100)).unwrap();
+    }
+    let (bytes, _) = packet(&mut a, 250).unwrap();
+    deliver(&mut b, &bytes).unwrap();
+    // Does not fit what is left of the session's credit; the small ones would.
+    let large = a.send(2, content(2, 0, 1000)).unwrap();
+    a.send(3, content(3, 0, 1)).unwrap();
+    // Channel 1 still has its turn. Then what it started is completed, and nothing else is started.
+    for (max_len, expected) in [(250, (1, 245, 244)), (1200, (1, 489, 21))] {
+        let (bytes, sent) = packet(&mut a, max_len).unwrap();
+        assert_eq!(streams(&sent), [expected]);
+        deliver(&mut b, &bytes).unwrap();
+    }
+    assert!(!a.wants_to_write());
+    assert_eq!(take_all(&mut b).len(), 5);
+    exchange(&mut a, &mut b);
+    assert_eq!(take_all(&mut b)[0].channel, 2);
+    exchange(&mut a, &mut b);
+    assert!(outcomes(&mut a).contains(&(large.0, Outcome::Delivered)));
+}
+
+#[test]
+fn what_waits_at_low_priority_holds_no_credit() {
+    let limits = limits(1000, 1008, 1008);
+    let (mut a, mut b) = pair(&limits);
+    a.set_priority(1, 0);
+    a.send(1, content(1, 0, 1000)).unwrap();
+    a.send(2, content(2, 0, 10)).unwrap();
+    let (bytes, _) = packet(&mut a, 1200).unwrap();
+    deliver(&mut b, &bytes).unwrap();
+    assert_eq!(take_all(&mut b), [Message { channel: 2, data: content(2, 0, 10) }]);
+}
+
+#[test]
+fn higher_priorities_come_first_and_equals_take_turns() {
+    let (mut a, _) = pair(&Limits::default());
+    for channel in [1, 2, 3] {
+        a.send(channel, content(channel, 0, 3000)).unwrap();
+    }
+    a.set_priority(3, 200);
+    let mut order = Vec::new();
+    while let Some((_, sent)) = packet(&mut a, 1000) {
+        order.extend(streams(&sent).iter().map(|(channel, ..)| *channel));
+    }
+    // The fourth packet ends channel 3 and begins channel 1.
+    assert_eq!(order, [3, 3, 3, 3, 1, 2, 1, 2, 1, 2, 1, 2]);
+}
+
+#[test]
+fn small_messages_share_a_frame() {
+    let (mut a, mut b) = pair(&Limits::default());
+    for k in 0..50 {
+        a.send(7, content(7, k, 10)).unwrap();
+    }
+    let (bytes, sent) = packet(&mut a, 1200).unwrap();
+    assert_eq!(streams(&sent), [(7, 0, 550)]);
+    assert!(!a.wants_to_write());
+    deliver(&mut b, &bytes).unwrap();
+    assert_eq!(take_all(&mut b).len(), 50);
+}
+
+#[test]
+fn lost_bytes_go_first_and_only_while_they_are_missing() {
+    let (mut a, mut b) = pair(&Limits::default());
+    a.send(1, content(1, 0, 5000)).unwrap();
+    let (first, sent_first) = packet(&mut a, 1000).unwrap();
+    let (second, sent_second) = packet(&mut a, 1000).unwrap();
+    lose(&mut a, sent_first.clone());
+    assert_eq!(streams(&packet(&mut a, 1000).unwrap().1), streams(&sent_first));
+    // Declared lost again and again, but then it turns out that both arrived.
+    lose(&mut a, sent_first.clone());
+    lose(&mut a, sent_second.clone());
+    deliver(&mut b, &first).unwrap();
+    deliver(&mut b, &second).unwrap();
+    b.resumed();
+    let (bytes, _) = packet(&mut b, 1000).unwrap();
+    deliver(&mut a, &bytes).unwrap();
+    let (_, offset, len) = streams(&sent_second)[0];
+    assert_eq!(streams(&packet(&mut a, 1000).unwrap().1)[0].1, offset + u64::from(len));
+    // A loss that is noticed late changes nothing either.
+    lose(&mut a, sent_first);
+    assert_eq!(a.sender.finals().collect::<Vec<_>>(), [(1, 5002)]);
+    assert!(streams(&packet(&mut a, 1000).unwrap().1)[0].1 > offset);
+}
+
+#[test]
+fn a_message_is_delivered_when_it_was_taken() {
+    let (mut a, mut b) = pair(&Limits::default());
+    a.send(1, Bytes::from_static(b"one")).unwrap();
+    a.send(1, Bytes::new()).unwrap();
+    exchange(&mut a, &mut b);
+    assert_eq!((a.queued_bytes(), a.pending_messages()), (0, 2));
+    assert_eq!(b.recv().unwrap().data, "one");
+    exchange(&mut a, &mut b);
+    assert_eq!(outcomes(&mut a), []);
+    b.taken();
+    exchange(&mut a, &mut b);
+    assert_eq!(outcomes(&mut a), [(0, Outcome::Delivered)]);
+    assert_eq!(take_all(&mut b), [Message { channel: 1, data: Bytes::new() }]);
+    exchange(&mut a, &mut b);
+    assert_eq!(outcomes(&mut a), [(1, Outcome::Delivered)]);
+    assert!(a.flushed());
+}
+
+// Mutation: in `Sender::abandon`, `end <= outgoing.written` -> `end <= outgoing.started` makes this fail.
+#[test]
+fn c4_what_is_abandoned_is_reported() {
+    let (mut a, mut b) = pair(&Limits::default());
+    a.send(1, content(1, 0, 100)).unwrap();
+    exchange(&mut a, &mut b);
+    assert_eq!(take_all(&mut b).len(), 1);
+    exchange(&mut a, &mut b);
+    for len in [100, 300, 10] {
+        a.send(1, content(1, 0, len)).unwrap();
+    }
+    packet(&mut a, 300).unwrap();
+    a.send(0, Bytes::new()).unwrap();
+    a.abandon();
+    use Outcome::{Delivered, Undelivered, Unknown};
+    let expected = [(0, Delivered), (1, Unknown), (2, Undelivered), (3, Undelivered), (4, Undelivered)];
+    assert_eq!(outcomes(&mut a), expected);
+    assert_eq!(a.counts(), Counts { delivered: 1, undelivered: 3, unknown: 1 });
+    assert!(a.flushed() && !a.wants_to_write());
+    assert_eq!(a.queued_bytes(), 0);
+}
+
+#[test]
+fn after_a_restart_of_the_peer_offsets_start_again() {
+    let limits = Limits::default();
+    let (mut a, mut b) = pair(&limits);
+    b.send(1, content(1, 0, 100)).unwrap();
+    b.send(2, content(2, 0, 100)).unwrap();
+    exchange(&mut a, &mut b);
+    assert_eq!(a.recv().unwrap().channel, 1);
+    a.abandon();
+    a.send(9, content(9, 0, 10)).unwrap();
+    assert!(!a.wants_to_write(), "not before the new handshake");
+    a.set_peer_limits(limits.max_message, limits.session_credit, limits.channel_credit);
+    let mut b = joined(&limits);
+    b.send(2, content(2, 7, 50)).unwrap();
+    exchange(&mut a, &mut b);
+    // The message of the dead peer is still there, and taking it says nothing to the new one.
+    assert_eq!(a.recv().unwrap().data, content(2, 0, 100));
+    a.taken();
+    exchange(&mut a, &mut b);
+    assert_eq!(outcomes(&mut b), []);
+    assert_eq!(take_all(&mut a), [Message { channel: 2, data: content(2, 7, 50) }]);
+    assert_eq!(take_all(&mut b).len(), 1);
+    exchange(&mut a, &mut b);
+    assert_eq!(outcomes(&mut b), [(0, Outcome::Delivered)]);
+    assert_eq!(outcomes(&mut a), [(0, Outcome::Delivered)]);
+}
+
+#[test]
+fn the_peers_limits_hold_for_what_is_queued() {
+    let mut a = Channels::new(&Limits::default());
+    for len in [10, 5000, 20] {
+        a.send(1, content(1, 0, len)).unwrap();
+    }
+    assert!(!a.wants_to_write());
+    a.set_peer_limits(1000, 4000, 2000);
+    assert_eq!(outcomes(&mut a), [(1, Outcome::Undelivered)]);
+    assert_eq!(a.queued_bytes(), 30);
+    assert_eq!(streams(&packet(&mut a, 1200).unwrap().1), [(1, 0, 32)]);
+    assert_eq!(a.send(1, content(1, 0, 1001)), Err(SendError::TooLarge { len: 1001, max: 1000 }));
+    // A credit that covers no message of that size would leave it queued for ever.
+    let mut a = Channels::new(&Limits::default());
+    a.set_peer_limits(1000, 4000, 500);
+    assert_eq!(a.send(1, content(1, 0, 493)), Err(SendError::TooLarge { len: 493, max: 492 }));
+}
+
+// Mutation: in `Sender::send`, `> self.send_buffer` -> `> 2 * self.send_buffer` makes this fail.
+#[test]
+fn d6_the_send_queue_is_bounded_and_says_when_it_has_room() {
+    let limits = limits(1000, 1008, 2016);
+    let (mut a, mut b) = pair(&limits);
+    for _ in 0..4 {
+        a.send(1, content(1, 0, 1000)).unwrap();
+    }
+    assert_eq!(a.send(1, Bytes::from_static(b"x")), Err(SendError::Full));
+    assert!(!a.poll_writable());
+    exchange(&mut a, &mut b);
+    take_all(&mut b);
+    exchange(&mut a, &mut b);
+    assert!(a.poll_writable());
+    assert!(!a.poll_writable(), "once is enough");
+    let mut a = joined(&limits);
+    let queued = (0..).take_while(|_| a.send(1, Bytes::new()).is_ok()).count();
+    assert_eq!(queued, PENDING);
+}
+
+// Mutation: in `Sender::on_channel_ack`, drop `received > written ||` makes this fail.
+#[test]
+fn d8_acknowledging_what_was_never_sent_is_an_error() {
+    let (mut a, _) = pair(&Limits::default());
+    a.send(1, content(1, 0, 5000)).unwrap();
+    packet(&mut a, 1000).unwrap();
+    a.on_channel_ack(1, 900, 0).unwrap();
+    for (channel, received, taken) in [(1, 1001, 0), (1, 900, 901), (2, 1, 0), (2, 1, 1), (1, u64::MAX, u64::MAX)] {
+        let error = a.on_channel_ack(channel, received, taken).unwrap_err();
+        assert_eq!(error.code(), Code::Protocol, "{error}");
+    }
+    assert_eq!(outcomes(&mut a), []);
+}
+
+// Mutation: in `Receiver::on_stream`, `end > credit` -> `end > credit + 1` makes this fail.
+#[test]
+fn d6_credit_is_enforced() {
+    let limits = limits(100, 200, 500);
+    let mut b = joined(&limits);
+    b.on_stream(1, 199, b"x").unwrap();
+    let refused = b.on_stream(1, 200, b"x");
+    assert_eq!(refused, Err(ChannelError::Credit { channel: 1, end: 201, credit: 200 }));
+    assert!(b.on_stream(1, u64::MAX, b"xx").is_err());
+    b.on_stream(2, 199, b"x").unwrap();
+    b.on_stream(3, 99, b"x").unwrap();
+    let refused = b.on_stream(4, 0, b"x");
+    assert_eq!(refused, Err(ChannelError::SessionCredit { sum: 501, credit: 500 }));
+    assert_eq!(refused.unwrap_err().code(), Code::Limit);
+    // What arrived before counts once.
+    b.on_stream(1, 0, &[0; 200]).unwrap();
+}
+
+// Mutation: in `Assembly::feed`, give `Partial` `Vec::with_capacity(len)` makes this fail.
+#[test]
+fn d6_memory_follows_what_arrived_not_what_was_announced() {
+    let mut b = joined(&Limits::default());
+    for channel in 0..10 {
+        let prefix = Varint::new(256 * 1024);
+        b.on_stream(channel, 0, prefix.as_bytes()).unwrap();
+        b.on_stream(channel, prefix.as_bytes().len() as u64, b"x").unwrap();
+    }
+    assert!(b.held() <= 10 * 4096);
+    let refused = b.on_stream(11, 0, Varint::new(256 * 1024 + 1).as_bytes());
+    assert_eq!(refused, Err(ChannelError::TooLong { len: 256 * 1024 + 1, max: 256 * 1024 }));
+}
+
+// Mutation: in `Assembly::keep`, never join (always insert a new piece) makes this fail.
+#[test]
+fn d6_single_bytes_in_the_worst_order_are_joined() {
+    let data = framed(&content(1, 0, 100_000));
+    let backwards = (1..data.len()).rev();
+    let even_then_odd = (1..1000).step_by(2).chain((2..1000).step_by(2)).chain(1000..data.len());
+    for order in [backwards.collect::<Vec<_>>(), even_then_odd.collect()] {
+        let mut b = joined(&Limits::default());
+        for (n, at) in order.into_iter().enumerate() {
+            b.on_stream(1, at as u64, &data[at..=at]).unwrap();
+            assert!(b.held() <= 2 * (n + 1) + 500 * 8);
+        }
+        b.on_stream(1, 0, &data[..1]).unwrap();
+        assert_eq!(take_all(&mut b), [Message { channel: 1, data: content(1, 0, 100_000) }]);
+    }
+}
+
+// Mutation: in `Receiver::on_stream`, `gaps > self.max_gaps` -> `gaps > 2 * self.max_gaps` makes this fail.
+#[test]
+fn d6_gaps_are_bounded() {
+    let limits = Limits { gaps: 10, ..Limits::default() };
+    let mut b = joined(&limits);
+    for k in 0..10 {
+        b.on_stream(1, 2 * k + 1, b"x").unwrap();
+    }
+    assert_eq!(b.on_stream(1, 21, b"x"), Err(ChannelError::Gaps { channel: 1, gaps: 11 }));
+    // And over all channels.
+    let mut b = joined(&limits);
+    let accepted = (0..=u8::MAX).take_while(|channel| b.on_stream(*channel, 1, b"x").is_ok()).count();
+    assert_eq!(accepted, 40);
+}
+
+// Mutation: in `Sender::fits`, drop `&& self.untaken < MAX_UNTAKEN` makes this fail.
+#[test]
+fn d6_empty_messages_are_bounded_too() {
+    let limits = Limits { pending_messages: 200_000, ..Limits::default() };
+    let (mut a, mut b) = pair(&limits);
+    for _ in 0..MAX_UNTAKEN + 10 {
+        a.send(1, Bytes::new()).unwrap();
+    }
+    exchange(&mut a, &mut b);
+    let mut greedy = joined(&limits);
+    greedy.on_stream(1, 0, &vec![0; MAX_UNTAKEN]).unwrap();
+    assert_eq!(greedy.on_stream(1, MAX_UNTAKEN as u64, &[0]), Err(ChannelError::Messages));
+    assert_eq!(take_all(&mut b).len(), MAX_UNTAKEN);
+    exchange(&mut a, &mut b);
+    assert_eq!(take_all(&mut b).len(), 10);
+}
+
+#[test]
+fn final_offsets_show_what_is_missing() {
+    let (mut a, mut b) = pair(&Limits::default());
+    a.send(1, content(1, 0, 10)).unwrap();
+    exchange(&mut a, &mut b);
+    assert!(a.finals().is_empty(), "arrived is enough, taken or not");
+    a.send(1, content(1, 0, 10)).unwrap();
+    let (bytes, _) = packet(&mut a, 1200).unwrap();
+    a.send(2, content(2, 0, 10)).unwrap();
+    assert_eq!(a.finals().as_slice(), [(2, 11), (1, 22)], "what was never sent comes first");
+    assert!(b.truncated_by(&[(1, 22)]));
+    deliver(&mut b, &bytes).unwrap();
+    assert!(!b.truncated_by(&[(1, 22)]));
+    assert!(b.truncated_by(&a.finals()));
+}
+
+#[test]
+fn what_is_due_is_said_again_when_it_was_lost_and_after_a_resume() {
+    let (mut a, mut b) = pair(&limits(100, 108, 108));
+    a.send(1, content(1, 0, 100)).unwrap();
+    exchange(&mut a, &mut b);
+    take_all(&mut b);
+    let said = [
+        SentFrame::ChannelAck { channel: 1 },
+        SentFrame::Credit { scope: Scope::Channel(1) },
+        SentFrame::Credit { scope: Scope::Session },
+    ];
+    let (_, sent) = packet(&mut b, 1200).unwrap();
+    assert_eq!(sent.as_slice(), said);
+    assert!(!b.wants_to_write());
+    lose(&mut b, sent.clone());
+    lose(&mut b, sent);
+    let (_, sent) = packet(&mut b, 1200).unwrap();
+    assert_eq!(sent.as_slice(), said, "once, however often it was lost");
+    b.resumed();
+    let (bytes, sent) = packet(&mut b, 1200).unwrap();
+    assert_eq!(sent.len(), 3);
+    deliver(&mut a, &bytes).unwrap();
+    assert_eq!(outcomes(&mut a), [(0, Outcome::Delivered)]);
+}
