@@ -116,7 +116,7 @@ pub struct Limits {
     pub session_credit: u32,
     /// Bytes that a peer may have under way to us on one channel.
     pub channel_credit: u32,
-    /// Gaps that out-of-order data may leave on one channel.
+    /// Gaps that out-of-order data may leave on one channel; four times as many on all together.
     pub gaps: usize,
     /// Bytes that `send` queues before it says that the session is full.
     pub send_buffer: usize,
@@ -213,7 +213,8 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let limits = &self.limits;
         let whole_message = u64::from(limits.max_message) + 8;
-        let rules: [(bool, &'static str, &'static str); 9] = [
+        let rules: [(bool, &'static str, &'static str); 10] = [
+            (self.class == Class::Open, "class", "open: there is no transport for anonymous endpoints yet"),
             (self.attempts >= 1, "attempts", "at least 1"),
             (!self.attempt_deadline.is_zero(), "attempt_deadline", "longer than zero"),
             (self.silence >= Duration::from_secs(1), "silence", "at least 1 s"),

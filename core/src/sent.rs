@@ -5,12 +5,12 @@ use arrayvec::ArrayVec;
 use crate::wire::frame::Scope;
 
 /// The most frames of one packet that need to be remembered.
-pub const MAX_SENT_FRAMES: usize = 8;
+pub(crate) const MAX_SENT_FRAMES: usize = 8;
 
 /// A frame that must be sent again, in a new packet, when its packet is lost. What it says is
 /// looked up again then, so that it is never out of date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SentFrame {
+pub(crate) enum SentFrame {
     /// CONFIRM.
     Confirm,
     /// CHANNEL_ACK of a channel.
@@ -52,4 +52,4 @@ pub enum SentFrame {
 }
 
 /// The frames of one packet.
-pub type SentFrames = ArrayVec<SentFrame, MAX_SENT_FRAMES>;
+pub(crate) type SentFrames = ArrayVec<SentFrame, MAX_SENT_FRAMES>;

@@ -27,7 +27,8 @@ pub struct Update {
 pub enum UpdateKind {
     /// How dialling goes: the first time or after a loss.
     Progress(Progress),
-    /// The session is up for the first time. The first update of a session that the peer opened.
+    /// The session is up for the first time, or afresh after [`PeerRestarted`](Self::PeerRestarted).
+    /// The first update of a session that the peer opened.
     Connected {
         /// Who is at the other end.
         peer: PublicKey,
@@ -112,7 +113,7 @@ pub enum Outcome {
 /// Where dialling stands, in the shape of a `connection_progress` event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The attempt that runs, or the one that just failed; from 1.
+    /// The attempt that runs, or the next one while it is waited for; from 1.
     pub attempt: u32,
     /// How many there will be.
     pub max_attempts: u32,

@@ -1,0 +1,540 @@
+//! The one public state machine: events go in, actions come out.
+
+mod agenda;
+mod inbound;
+mod shared;
+mod streams;
+
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::accept::AcceptPolicy;
+use crate::carrier::Reassembler;
+use crate::channel::Channels;
+use crate::code::Code;
+use crate::config::{Config, ConfigError, Transport};
+use crate::crypto::Mac1Key;
+use crate::identity::Identity;
+use crate::io::{Action, Event, MessageId, NetError, SessionId, StreamId};
+use crate::key::PublicKey;
+use crate::link::Link;
+use crate::message::{Message, SendError};
+use crate::session::{Session, Tombstone, Via};
+use crate::time::Time;
+use crate::update::Status;
+use crate::wire::packet::{self, Packet};
+
+use agenda::{Agenda, Timer};
+use inbound::HalfOpens;
+
+pub use agenda::Reason;
+pub(crate) use inbound::our_limits;
+use shared::Queued;
+pub(crate) use shared::{IndexOwner, Shared};
+pub(crate) use streams::StreamOwner;
+
+/// Why [`Endpoint::connect`] refused. Nothing was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The link's key is our own.
+    #[error("the link names this endpoint itself; use the link of the other side")]
+    Myself,
+    /// There is a session with this peer, by which it can be reached.
+    #[error("there is a session with this peer already; use it, or close it first")]
+    Exists,
+    /// The bound on sessions is reached.
+    #[error("no further session is allowed; close one first")]
+    Full,
+    /// The link has no address that this endpoint may use.
+    #[error("the link has no address that this endpoint can dial; ask the peer for one with a host and a port")]
+    NoAddress,
+}
+
+/// Sessions with any number of peers, over sockets that a driver holds.
+///
+/// See the [crate's page](crate) for the contract and an example.
+pub struct Endpoint {
+    shared: Shared,
+    accept: AcceptPolicy,
+    mac1: Mac1Key,
+    sessions: BTreeMap<SessionId, Session>,
+    by_key: BTreeMap<PublicKey, SessionId>,
+    /// Messages of closed sessions that the application has not taken.
+    left: BTreeMap<SessionId, Channels>,
+    half_open: HalfOpens,
+    tombstones: BTreeMap<PublicKey, (Time, Tombstone)>,
+    agenda: Agenda,
+    /// Sessions that may have something to send.
+    ready: VecDeque<SessionId>,
+    /// Room for the timers of one tick.
+    due: Vec<Timer>,
+    now: Time,
+}
+
+impl Endpoint {
+    /// An endpoint that lets nobody in until [`set_accept`](Self::set_accept) says otherwise.
+    ///
+    /// `seed` is a secret, used for this endpoint alone: a driver draws it from the OS. The same
+    /// seed, events and times lead to the same actions, byte for byte.
+    ///
+    /// # Errors
+    /// The configuration has a number outside its range.
+    pub fn new(config: Config, identity: Identity, seed: [u8; 32]) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let mac1 = Mac1Key::new(&identity.public_key());
+        Ok(Self {
+            shared: Shared::new(config, identity, seed),
+            accept: AcceptPolicy::nobody(),
+            mac1,
+            sessions: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            left: BTreeMap::new(),
+            half_open: HalfOpens::default(),
+            tombstones: BTreeMap::new(),
+            agenda: Agenda::default(),
+            ready: VecDeque::new(),
+            due: Vec::new(),
+            now: Time::ZERO,
+        })
+    }
+
+    /// The key by which peers know this endpoint.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.shared.identity.public_key()
+    }
+
+    /// Decides who may open a session from now on. Sessions that exist are not touched.
+    pub fn set_accept(&mut self, policy: AcceptPolicy) {
+        self.accept = policy;
+    }
+
+    /// Tells the endpoint what happened. Drain [`poll_action`](Self::poll_action) afterwards.
+    pub fn handle(&mut self, now: Time, event: Event<'_>) {
+        let now = self.clamp(now);
+        match event {
+            Event::Datagram { from, data } => self.on_datagram(now, from, data),
+            Event::TransmitFailed { to, error } => self.on_transmit_failed(now, to, error),
+            Event::StreamOpened { stream } => self.on_stream_opened(now, stream),
+            Event::StreamData { stream, data } => self.on_stream_data(now, stream, data),
+            Event::StreamWritten { stream, len } => {
+                if self.shared.streams.written(stream, len) {
+                    self.shared.act(Action::CloseStream { stream });
+                }
+                self.wake_owner(now, stream);
+            }
+            Event::StreamWritable { stream } => {
+                self.shared.streams.writable(stream);
+                self.wake_owner(now, stream);
+            }
+            Event::StreamClosed { stream, error } => self.on_stream_closed(now, stream, error),
+            Event::Resolved { resolve, addresses } => {
+                // Only the session that asked knows the handle.
+                for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+                    self.with_session(now, id, |session, shared| session.on_resolved(now, shared, resolve, addresses));
+                }
+            }
+            Event::NetworkChanged => {
+                for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+                    self.with_session(now, id, |session, shared| session.network_changed(now, shared));
+                }
+            }
+            Event::Tick => {}
+        }
+        self.tick(now);
+    }
+
+    /// The driver accepted a stream from `from`. `None`: refused, close it.
+    pub fn stream_accepted(&mut self, now: Time, from: SocketAddr) -> Option<StreamId> {
+        let now = self.clamp(now);
+        let _ = from;
+        while self.shared.streams.unproven().count() >= self.shared.config.limits.unproven_streams {
+            let oldest = self.shared.streams.unproven().next()?;
+            self.drop_unproven(oldest);
+        }
+        let stream = self.shared.accept_stream(now);
+        let deadline = now + self.shared.config.limits.handshake_deadline;
+        self.agenda.set(Timer::Stream(stream), Some(deadline), Reason::HalfOpen);
+        Some(stream)
+    }
+
+    /// Dials the peer that `link` names; updates say how it goes.
+    ///
+    /// # Errors
+    /// Nothing was started; the error says why.
+    pub fn connect(&mut self, now: Time, link: &Link) -> Result<SessionId, ConnectError> {
+        let now = self.clamp(now);
+        if link.key == self.public_key() {
+            return Err(ConnectError::Myself);
+        }
+        if self.by_key.contains_key(&link.key) {
+            return Err(ConnectError::Exists);
+        }
+        if self.sessions.len() >= self.shared.config.limits.sessions {
+            return Err(ConnectError::Full);
+        }
+        if link.host.is_none() || (link.udp_port.is_none() && link.tcp_port.is_none()) {
+            return Err(ConnectError::NoAddress);
+        }
+        let id = self.shared.next_session();
+        let half = self.half_open.half_for(&link.key).unwrap_or_else(|| self.shared.random.half());
+        let session = Session::dial(now, &mut self.shared, id, half, link.clone());
+        self.sessions.insert(id, session);
+        self.by_key.insert(link.key, id);
+        self.settle(now, id);
+        Ok(id)
+    }
+
+    /// Queues a message on a reliable channel. Its outcome comes as an update with this id.
+    ///
+    /// # Errors
+    /// Nothing was queued; the error says why.
+    pub fn send(&mut self, now: Time, session: SessionId, channel: u8, data: Bytes) -> Result<MessageId, SendError> {
+        let now = self.clamp(now);
+        let open = self.sessions.get_mut(&session).filter(|session| !session.is_over() && !session.is_closing());
+        let id = open.ok_or(SendError::Closed)?.channels.send(channel, data)?;
+        self.settle(now, session);
+        Ok(id)
+    }
+
+    /// Sets how a channel stands among the others of its session: the higher, the sooner; 128 by
+    /// default. Equal ones take turns.
+    pub fn set_priority(&mut self, session: SessionId, channel: u8, priority: u8) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.channels.set_priority(channel, priority);
+        }
+    }
+
+    /// Hands out the next message, in the order of arrival on its channel. It counts as taken, so
+    /// that its sender hears [`Delivered`](crate::Outcome::Delivered), only with the next
+    /// [`taken`](Self::taken).
+    pub fn recv(&mut self, session: SessionId) -> Option<Message> {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            return session.channels.recv();
+        }
+        let message = self.left.get_mut(&session)?.recv();
+        if message.is_none() {
+            self.left.remove(&session);
+        }
+        message
+    }
+
+    /// Says that the application has done with every message handed out so far.
+    pub fn taken(&mut self, now: Time, session: SessionId) {
+        let now = self.clamp(now);
+        if let Some(it) = self.sessions.get_mut(&session) {
+            it.channels.taken();
+            self.settle(now, session);
+        }
+    }
+
+    /// Delivers what is queued, up to the configured deadline, and ends the session. `reason` is
+    /// for a person at the other end; its first 64 characters are sent.
+    pub fn close(&mut self, now: Time, session: SessionId, reason: &str) {
+        let now = self.clamp(now);
+        self.with_session(now, session, |session, shared| session.close(now, shared, reason));
+    }
+
+    /// Ends a dial or a session at once and frees all it holds. A peer with a live path is told
+    /// once; nothing is flushed, and no further update comes.
+    pub fn cancel(&mut self, now: Time, session: SessionId) {
+        let now = self.clamp(now);
+        self.with_session(now, session, |session, shared| session.cancel(now, shared));
+        self.left.remove(&session);
+    }
+
+    /// Skips the wait for the next attempt.
+    pub fn retry_now(&mut self, now: Time, session: SessionId) {
+        let now = self.clamp(now);
+        self.with_session(now, session, |session, shared| session.retry_now(now, shared));
+    }
+
+    /// A snapshot of a session; `None` when it has ended.
+    #[must_use]
+    pub fn status(&self, now: Time, session: SessionId) -> Option<Status> {
+        self.sessions.get(&session).map(|session| session.status(now.max(self.now)))
+    }
+
+    /// The next thing to do. `buf` is cleared, and filled for actions that carry bytes.
+    #[must_use = "actions are what the endpoint is for"]
+    pub fn poll_action(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Action> {
+        let now = self.clamp(now);
+        buf.clear();
+        loop {
+            if let Some(queued) = self.shared.queue.pop_front() {
+                return Some(match queued {
+                    Queued::Action(action) => action,
+                    Queued::Datagram { to, packet } => {
+                        buf.extend_from_slice(&packet);
+                        Action::Transmit { to, segment_size: None }
+                    }
+                });
+            }
+            if let Some(stream) = self.shared.streams.poll_write(buf) {
+                return Some(Action::WriteStream { stream });
+            }
+            let id = *self.ready.front()?;
+            let action =
+                self.sessions.get_mut(&id).and_then(|session| session.poll_transmit(now, &mut self.shared, buf));
+            // Others come first next time, whether this one has more or not.
+            self.ready.pop_front();
+            if action.is_some() {
+                self.ready.push_back(id);
+            }
+            self.set_timer(id);
+            if action.is_some() {
+                return action;
+            }
+        }
+    }
+
+    /// When to call [`handle`](Self::handle) with [`Event::Tick`], and why. Not later than the
+    /// time of the last call while actions wait to be drained.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Time, Reason)> {
+        let queued = !self.shared.queue.is_empty() || self.shared.streams.has_ready() || !self.ready.is_empty();
+        if queued { Some((self.now, Reason::Queued)) } else { self.agenda.next() }
+    }
+
+    fn clamp(&mut self, now: Time) -> Time {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// Lets `f` work on a session, and sees to what follows.
+    fn with_session<R>(
+        &mut self,
+        now: Time,
+        id: SessionId,
+        f: impl FnOnce(&mut Session, &mut Shared) -> R,
+    ) -> Option<R> {
+        let session = self.sessions.get_mut(&id)?;
+        let result = f(session, &mut self.shared);
+        self.settle(now, id);
+        Some(result)
+    }
+
+    /// After a session was touched: it may have something to send, another timer, or have ended.
+    fn settle(&mut self, now: Time, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let (key, over, gone) = (session.peer, session.is_over(), session.is_gone());
+        if let Some(tombstone) = session.take_tombstone() {
+            self.bury(now, key, tombstone);
+        }
+        if over && self.by_key.get(&key) == Some(&id) {
+            self.by_key.remove(&key);
+        }
+        if gone {
+            self.agenda.set(Timer::Session(id), None, Reason::Expiry);
+            if let Some(session) = self.sessions.remove(&id) {
+                let channels = session.into_channels();
+                if channels.readable() {
+                    self.left.insert(id, channels);
+                }
+            }
+            while self.left.len() > self.shared.config.limits.sessions {
+                self.left.pop_first();
+            }
+            return;
+        }
+        if !self.ready.contains(&id) {
+            self.ready.push_back(id);
+        }
+        self.set_timer(id);
+    }
+
+    fn set_timer(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let next = session.next_timeout(&self.shared);
+        self.agenda.set(Timer::Session(id), next.map(|(at, _)| at), next.map_or(Reason::Expiry, |(_, why)| why));
+    }
+
+    fn bury(&mut self, now: Time, key: PublicKey, tombstone: Tombstone) {
+        let limits = &self.shared.config.limits;
+        let until = now + limits.tombstone_life;
+        while self.tombstones.len() >= limits.tombstones {
+            let oldest = self.tombstones.iter().min_by_key(|(_, (until, _))| *until).map(|(key, _)| *key);
+            let Some(oldest) = oldest else { break };
+            self.tombstones.remove(&oldest);
+            self.agenda.set(Timer::Tombstone(oldest), None, Reason::Expiry);
+        }
+        self.tombstones.insert(key, (until, tombstone));
+        self.agenda.set(Timer::Tombstone(key), Some(until), Reason::Expiry);
+    }
+
+    /// Each timer that is due fires once; what it leads to is done when the actions are drained.
+    fn tick(&mut self, now: Time) {
+        let mut due = core::mem::take(&mut self.due);
+        due.extend(core::iter::from_fn(|| self.agenda.pop_due(now)));
+        for timer in due.drain(..) {
+            match timer {
+                Timer::Session(id) => {
+                    self.with_session(now, id, |session, shared| session.on_timeout(now, shared));
+                }
+                Timer::HalfOpen(index) => self.drop_half_open(index),
+                Timer::Stream(stream) => self.drop_unproven(stream),
+                Timer::Tombstone(key) => {
+                    self.tombstones.remove(&key);
+                }
+            }
+        }
+        self.due = due;
+    }
+
+    fn on_datagram(&mut self, now: Time, from: SocketAddr, data: &mut [u8]) {
+        let whole = data.len() == packet::UDP_HANDSHAKE_LEN;
+        match packet::parse(data) {
+            Ok(Packet::Data { receiver }) => match self.shared.indices.get(&receiver) {
+                Some(IndexOwner::Path(id)) => {
+                    let id = *id;
+                    self.with_session(now, id, |session, shared| {
+                        if session.is_datagram_path(receiver) {
+                            session.on_packet(now, shared, receiver, data);
+                        }
+                    });
+                }
+                Some(IndexOwner::HalfOpen) if self.half_open.is_datagram(receiver) => {
+                    self.on_first_packet(now, receiver, data);
+                }
+                Some(IndexOwner::HalfOpen | IndexOwner::Pending(_)) | None => {}
+            },
+            Ok(Packet::Init(init)) if whole => {
+                self.on_init(now, Via::Udp(from), Transport::Udp, &init);
+            }
+            Ok(Packet::Resp(resp)) if whole => {
+                self.on_resp(now, &resp, None);
+            }
+            // Cookies come with the responder's defences under load; until then none is asked for.
+            Ok(Packet::Init(_) | Packet::Resp(_) | Packet::Cookie(_)) | Err(_) => {}
+        }
+    }
+
+    /// Returns whether the answer was to a handshake of ours on that carrier.
+    fn on_resp(&mut self, now: Time, resp: &packet::Resp<'_>, stream: Option<StreamId>) -> bool {
+        let Some(IndexOwner::Pending(id)) = self.shared.indices.get(&resp.receiver) else { return false };
+        let id = *id;
+        self.with_session(now, id, |session, shared| session.on_resp(now, shared, resp, stream)).unwrap_or(false)
+    }
+
+    fn on_transmit_failed(&mut self, now: Time, to: SocketAddr, error: NetError) {
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.with_session(now, id, |session, shared| session.on_transmit_failed(now, shared, to, error));
+        }
+    }
+
+    fn on_stream_opened(&mut self, now: Time, stream: StreamId) {
+        self.shared.streams.opened(stream);
+        match self.shared.streams.owner(stream) {
+            Some(StreamOwner::Dialled(id)) => {
+                self.with_session(now, id, |session, shared| session.on_stream_opened(now, shared, stream));
+            }
+            Some(StreamOwner::Closing) => self.shared.close_stream(stream),
+            _ => {}
+        }
+    }
+
+    fn on_stream_data(&mut self, now: Time, stream: StreamId, data: &mut [u8]) {
+        // Out of the table while its packets are handled, as they may close it.
+        let Some(mut reassembler) = self.shared.streams.take_input(stream) else { return };
+        if self.take_packets(now, stream, &mut reassembler, data) {
+            self.shared.streams.put_input(stream, reassembler);
+        } else {
+            self.drop_stream(now, stream);
+        }
+    }
+
+    /// Returns whether the stream may go on.
+    fn take_packets(&mut self, now: Time, stream: StreamId, reassembler: &mut Reassembler, data: &mut [u8]) -> bool {
+        let mut input = reassembler.feed(data);
+        loop {
+            match input.next_packet() {
+                Ok(None) => return true,
+                Ok(Some(packet)) => {
+                    if !self.on_stream_packet(now, stream, packet) {
+                        return false;
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Returns whether the stream may go on.
+    fn on_stream_packet(&mut self, now: Time, stream: StreamId, data: &mut [u8]) -> bool {
+        let Some(owner) = self.shared.streams.owner(stream) else { return false };
+        match (owner, packet::parse(data)) {
+            (StreamOwner::Unproven, Ok(Packet::Init(init))) => {
+                self.agenda.set(Timer::Stream(stream), None, Reason::HalfOpen);
+                self.on_init(now, Via::Stream(stream), Transport::Tcp, &init)
+            }
+            (StreamOwner::Dialled(_), Ok(Packet::Resp(resp))) => self.on_resp(now, &resp, Some(stream)),
+            (StreamOwner::HalfOpen(index), Ok(Packet::Data { receiver })) if index == receiver => {
+                self.on_first_packet(now, index, data);
+                true
+            }
+            (StreamOwner::Path(id, index), Ok(Packet::Data { receiver })) if index == receiver => {
+                self.with_session(now, id, |session, shared| session.on_packet(now, shared, index, data));
+                true
+            }
+            (StreamOwner::Closing, _) => true,
+            _ => false,
+        }
+    }
+
+    fn on_stream_closed(&mut self, now: Time, stream: StreamId, error: Option<NetError>) {
+        self.agenda.set(Timer::Stream(stream), None, Reason::HalfOpen);
+        let owner = self.shared.streams.remove(stream);
+        self.orphan(now, stream, owner, error);
+    }
+
+    /// We close a stream for what came on it.
+    fn drop_stream(&mut self, now: Time, stream: StreamId) {
+        self.agenda.set(Timer::Stream(stream), None, Reason::HalfOpen);
+        if let Some(owner) = self.shared.streams.remove(stream) {
+            self.shared.act(Action::CloseStream { stream });
+            self.orphan(now, stream, Some(owner), None);
+        }
+    }
+
+    /// Tells the owner of a stream that it is gone.
+    fn orphan(&mut self, now: Time, stream: StreamId, owner: Option<StreamOwner>, error: Option<NetError>) {
+        match owner {
+            Some(StreamOwner::HalfOpen(index)) => self.drop_half_open(index),
+            Some(StreamOwner::Dialled(id)) => {
+                self.with_session(now, id, |session, shared| {
+                    session.on_dialled_stream_closed(now, shared, stream, error);
+                });
+            }
+            Some(StreamOwner::Path(id, index)) => {
+                self.with_session(now, id, |session, shared| {
+                    session.close_path(now, shared, index, Code::CarrierLost, true);
+                });
+            }
+            Some(StreamOwner::Unproven | StreamOwner::Closing) | None => {}
+        }
+    }
+
+    /// An accepted stream took too long, or must make room.
+    fn drop_unproven(&mut self, stream: StreamId) {
+        self.agenda.set(Timer::Stream(stream), None, Reason::HalfOpen);
+        match self.shared.streams.owner(stream) {
+            Some(StreamOwner::HalfOpen(index)) => self.drop_half_open(index),
+            Some(StreamOwner::Unproven) => self.shared.close_stream(stream),
+            _ => {}
+        }
+    }
+
+    /// The driver took bytes of a stream: its owner may have more.
+    fn wake_owner(&mut self, now: Time, stream: StreamId) {
+        if let Some(StreamOwner::Path(id, _)) = self.shared.streams.owner(stream) {
+            self.settle(now, id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! What an endpoint's sessions share: identity, luck, indices, streams and the queue of actions.
+
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::streams::Streams;
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::io::{Action, ResolveId, SessionId, StreamId};
+use crate::recovery::Fate;
+use crate::rng::Randomness;
+use crate::sent::SentFrame;
+use crate::time::Time;
+
+/// Whom a receiver index belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IndexOwner {
+    /// A handshake that this session began.
+    Pending(SessionId),
+    /// A handshake that a peer began and has not confirmed.
+    HalfOpen,
+    /// A path of this session.
+    Path(SessionId),
+}
+
+/// What waits for `poll_action`.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    /// Handed on as it is.
+    Action(Action),
+    /// A whole datagram, sealed before.
+    Datagram { to: SocketAddr, packet: Bytes },
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) random: Randomness,
+    pub(crate) indices: BTreeMap<u32, IndexOwner>,
+    pub(crate) streams: Streams,
+    pub(crate) queue: VecDeque<Queued>,
+    /// Room for the fates of frames, kept so that no packet allocates it.
+    pub(crate) fates: Vec<(SentFrame, Fate)>,
+    handles: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, identity: Identity, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            identity,
+            random: Randomness::new(seed),
+            indices: BTreeMap::new(),
+            streams: Streams::default(),
+            queue: VecDeque::new(),
+            fates: Vec::new(),
+            handles: 0,
+        }
+    }
+
+    fn next_handle(&mut self) -> u64 {
+        self.handles += 1;
+        self.handles
+    }
+
+    pub(crate) fn next_session(&mut self) -> SessionId {
+        SessionId(self.next_handle())
+    }
+
+    /// Draws an index that nothing else uses.
+    pub(crate) fn claim_index(&mut self, owner: IndexOwner) -> u32 {
+        loop {
+            let index = self.random.index();
+            if let std::collections::btree_map::Entry::Vacant(entry) = self.indices.entry(index) {
+                entry.insert(owner);
+                return index;
+            }
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.queue.push_back(Queued::Action(action));
+    }
+
+    pub(crate) fn datagram(&mut self, to: SocketAddr, packet: Bytes) {
+        self.queue.push_back(Queued::Datagram { to, packet });
+    }
+
+    pub(crate) fn resolve(&mut self, host: &str, port: u16) -> ResolveId {
+        let resolve = ResolveId(self.next_handle());
+        self.act(Action::Resolve { resolve, host: host.to_owned(), port });
+        resolve
+    }
+
+    pub(crate) fn open_stream(&mut self, now: Time, session: SessionId, to: SocketAddr) -> StreamId {
+        let stream = StreamId(self.next_handle());
+        self.streams.insert_dialled(now, stream, session);
+        self.act(Action::OpenStream { stream, to });
+        stream
+    }
+
+    pub(crate) fn accept_stream(&mut self, now: Time) -> StreamId {
+        let stream = StreamId(self.next_handle());
+        self.streams.insert_accepted(now, stream);
+        stream
+    }
+
+    /// Lets go of a stream; what was sealed before still goes out when the stream takes it.
+    pub(crate) fn close_stream(&mut self, stream: StreamId) {
+        if self.streams.begin_close(stream) {
+            self.act(Action::CloseStream { stream });
+        }
+    }
+}

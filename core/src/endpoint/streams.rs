@@ -1,0 +1,203 @@
+//! The byte streams that the driver holds for us: what came in part, what is still to be written,
+//! and whose each one is.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::carrier::{Reassembler, SendBuffer};
+use crate::io::{SessionId, StreamId};
+use crate::time::Time;
+use crate::wire::packet::{MAX_STREAM_PACKET, UDP_HANDSHAKE_LEN};
+
+/// The most bytes of a stream that one `WriteStream` hands out.
+const WRITE_CHUNK: usize = 64 * 1024;
+
+/// Whose a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamOwner {
+    /// Accepted; no handshake has come yet.
+    Unproven,
+    /// Accepted; its handshake waits for confirmation under this index.
+    HalfOpen(u32),
+    /// Opened by this session for a handshake.
+    Dialled(SessionId),
+    /// Carries the path with this index.
+    Path(SessionId, u32),
+    /// Let go of; only what was sealed before still goes out.
+    Closing,
+}
+
+/// Where writing stands. At most one `WriteStream` is unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Write {
+    /// The stream is not open yet.
+    Opening,
+    Idle,
+    /// So many bytes were handed to the driver, which has not said what became of them.
+    Offered(usize),
+    /// The stream took less than it was given.
+    Blocked,
+}
+
+pub(crate) struct Stream {
+    pub(crate) owner: StreamOwner,
+    /// When it was opened or accepted.
+    pub(crate) since: Time,
+    input: Option<Reassembler>,
+    output: SendBuffer,
+    write: Write,
+    queued: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Streams {
+    streams: BTreeMap<StreamId, Stream>,
+    /// Streams with something to write that may be written.
+    ready: VecDeque<StreamId>,
+}
+
+impl Streams {
+    pub(super) fn insert_dialled(&mut self, now: Time, id: StreamId, session: SessionId) {
+        self.insert(now, id, StreamOwner::Dialled(session), Write::Opening, MAX_STREAM_PACKET);
+    }
+
+    pub(super) fn insert_accepted(&mut self, now: Time, id: StreamId) {
+        self.insert(now, id, StreamOwner::Unproven, Write::Idle, UDP_HANDSHAKE_LEN);
+    }
+
+    fn insert(&mut self, now: Time, id: StreamId, owner: StreamOwner, write: Write, first_max: usize) {
+        let input = Some(Reassembler::new(first_max, MAX_STREAM_PACKET));
+        let stream = Stream { owner, since: now, input, output: SendBuffer::new(), write, queued: false };
+        self.streams.insert(id, stream);
+    }
+
+    pub(crate) fn owner(&self, id: StreamId) -> Option<StreamOwner> {
+        self.streams.get(&id).map(|stream| stream.owner)
+    }
+
+    pub(crate) fn set_owner(&mut self, id: StreamId, owner: StreamOwner) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.owner = owner;
+        }
+    }
+
+    pub(crate) fn since(&self, id: StreamId) -> Option<Time> {
+        self.streams.get(&id).map(|stream| stream.since)
+    }
+
+    /// Streams without a confirmed handshake, oldest first.
+    pub(crate) fn unproven(&self) -> impl Iterator<Item = StreamId> + '_ {
+        let unproven = |owner| matches!(owner, StreamOwner::Unproven | StreamOwner::HalfOpen(_));
+        self.streams.iter().filter(move |(_, stream)| unproven(stream.owner)).map(|(id, _)| *id)
+    }
+
+    /// Takes the reassembler out, so that what a packet leads to may touch the table. `None` when
+    /// there is no such stream.
+    pub(crate) fn take_input(&mut self, id: StreamId) -> Option<Reassembler> {
+        self.streams.get_mut(&id)?.input.take()
+    }
+
+    pub(crate) fn put_input(&mut self, id: StreamId, input: Reassembler) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.input = Some(input);
+        }
+    }
+
+    /// The opened stream may be written from now on.
+    pub(crate) fn opened(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.write == Write::Opening
+        {
+            stream.write = Write::Idle;
+            self.queue(id);
+        }
+    }
+
+    /// Unwritten bytes of a stream: the driver's short writes leave them here.
+    pub(crate) fn backlog(&self, id: StreamId) -> usize {
+        self.streams.get(&id).map_or(0, |stream| stream.output.len())
+    }
+
+    /// Appends one packet of at most `max` bytes, which `fill` writes at the end of the buffer it
+    /// is given. Returns whether it wrote any.
+    pub(crate) fn push_with(&mut self, id: StreamId, max: usize, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let pushed = self.streams.get_mut(&id).is_some_and(|stream| stream.output.push_with(max, fill));
+        self.queue(id);
+        pushed
+    }
+
+    fn queue(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.write == Write::Idle
+            && !stream.output.is_empty()
+            && !stream.queued
+        {
+            stream.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// The driver took `len` bytes. Returns whether the stream is to be closed now.
+    pub(crate) fn written(&mut self, id: StreamId, len: usize) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else { return false };
+        let Write::Offered(offered) = stream.write else { return false };
+        let len = len.min(offered);
+        stream.output.advance(len);
+        stream.write = if len < offered { Write::Blocked } else { Write::Idle };
+        self.queue(id);
+        self.finished(id)
+    }
+
+    pub(crate) fn writable(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.write == Write::Blocked
+        {
+            stream.write = Write::Idle;
+            self.queue(id);
+        }
+    }
+
+    /// The next stream to write to; its bytes are appended to `buf`.
+    pub(crate) fn poll_write(&mut self, buf: &mut Vec<u8>) -> Option<StreamId> {
+        while let Some(id) = self.ready.pop_front() {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            stream.queued = false;
+            let unsent = stream.output.unsent();
+            let chunk = &unsent[..unsent.len().min(WRITE_CHUNK)];
+            if stream.write == Write::Idle && !chunk.is_empty() {
+                buf.extend_from_slice(chunk);
+                stream.write = Write::Offered(chunk.len());
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Begins to close a stream. Returns whether it can be closed at once; else `written` says
+    /// when.
+    pub(super) fn begin_close(&mut self, id: StreamId) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else { return false };
+        stream.owner = StreamOwner::Closing;
+        self.finished(id)
+    }
+
+    /// Removes a closing stream that has nothing more to write, or cannot.
+    fn finished(&mut self, id: StreamId) -> bool {
+        let done = self.streams.get(&id).is_some_and(|stream| {
+            let stuck = matches!(stream.write, Write::Opening | Write::Blocked);
+            stream.owner == StreamOwner::Closing && (stuck || stream.output.is_empty())
+        });
+        if done {
+            self.streams.remove(&id);
+        }
+        done
+    }
+
+    /// The driver has let go of the stream.
+    pub(crate) fn remove(&mut self, id: StreamId) -> Option<StreamOwner> {
+        self.streams.remove(&id).map(|stream| stream.owner)
+    }
+}

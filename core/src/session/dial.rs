@@ -1,0 +1,490 @@
+//! One attempt at the whole ladder of transports, and the handshakes that it begins.
+//!
+//! A transport of the ladder is a *rung*. In a race each rung has a head start over the next and
+//! the first confirmed path wins; in strict order each has its share of the deadline. Silence is
+//! what blocked UDP looks like, so a rung is left for time, not for errors; an error only ends it
+//! early.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Dial, Established, Life, Session, Via, order_of};
+use crate::backoff::Schedule;
+use crate::code::Code;
+use crate::config::{Class, Ladder, Transport};
+use crate::endpoint::{IndexOwner, Shared, our_limits};
+use crate::io::{NetError, ResolveId, StreamId};
+use crate::link::{Host, Link};
+use crate::noise::Initiator;
+use crate::seal::{Opener, Sealer};
+use crate::time::Time;
+use crate::update::Stage;
+use crate::wire::packet::{self, InitHeader, Resp};
+use crate::wire::payload::{HelloInit, HelloResp, INIT_PAYLOAD_LEN, Verdict};
+
+/// Handshakes that outlive their attempt, in case their answer is only late.
+const LATE_HANDSHAKES: usize = 3;
+/// For how long.
+const LATE_LIFE: Duration = Duration::from_secs(60);
+/// Bad answers that one handshake bears: forged ones must not end it, nor cost without end.
+const MAX_BAD_ANSWERS: u8 = 8;
+/// The waits before an unanswered initiation is sent again, as the same bytes.
+const RESEND_FIRST: Duration = Duration::from_secs(1);
+const RESEND_CAP: Duration = Duration::from_secs(16);
+
+/// One transport of the ladder.
+struct Rung {
+    transport: Transport,
+    addresses: Vec<SocketAddr>,
+}
+
+/// One go at the ladder.
+pub(crate) struct Attempt {
+    pub(super) deadline: Time,
+    resolving: Option<ResolveId>,
+    /// Transports better than this one are wanted; all, when there is none.
+    better_than: Option<Transport>,
+    rungs: VecDeque<Rung>,
+    /// When the next rung starts.
+    pub(super) next_rung: Option<Time>,
+    opening: Vec<StreamId>,
+    /// Why the attempt fails, if it does: the most telling of what happened.
+    code: Code,
+}
+
+/// A handshake begun and not answered.
+pub(crate) struct Pending {
+    pub(super) index: u32,
+    transport: Transport,
+    via: Via,
+    dial_no: u32,
+    noise: Initiator,
+    packet: Bytes,
+    started: Time,
+    /// When and for which time it is sent again; `None` on streams and when its attempt is over.
+    pub(super) resend: Option<(Time, u32)>,
+    bad_answers: u8,
+    /// Belongs to the attempt that runs.
+    live: bool,
+}
+
+impl Pending {
+    /// When a late one is forgotten.
+    pub(super) fn expires(&self) -> Option<Time> {
+        (!self.live).then(|| self.started + LATE_LIFE)
+    }
+}
+
+impl Session {
+    fn attempt_mut(&mut self) -> Option<&mut Attempt> {
+        match &mut self.life {
+            Life::Dialling { dial: Dial::Attempting(attempt), .. } => Some(attempt),
+            Life::Up { side, .. } => side.as_mut(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn attempt(&self) -> Option<&Attempt> {
+        match &self.life {
+            Life::Dialling { dial: Dial::Attempting(attempt), .. } => Some(attempt),
+            Life::Up { side, .. } => side.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// A new attempt, not yet running. `None` when there is nothing to dial.
+    pub(super) fn new_attempt(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        better_than: Option<Transport>,
+    ) -> Option<Attempt> {
+        let link = self.target.as_ref()?;
+        let mut attempt = Attempt {
+            deadline: now + shared.config.attempt_deadline,
+            resolving: None,
+            better_than,
+            rungs: VecDeque::new(),
+            next_rung: None,
+            opening: Vec::new(),
+            code: Code::Timeout,
+        };
+        match link.host.as_ref()? {
+            Host::Address(address) => attempt.rungs = rungs(link, &[*address], better_than),
+            Host::Name(name) => attempt.resolving = Some(shared.resolve(name, link.udp_port.unwrap_or(0))),
+        }
+        Some(attempt)
+    }
+
+    /// Looks for a path beside those that are up.
+    pub(super) fn start_side_attempt(&mut self, now: Time, shared: &mut Shared, better_than: Option<Transport>) {
+        if !matches!(self.life, Life::Up { side: None, .. }) {
+            return;
+        }
+        if let Some(attempt) = self.new_attempt(now, shared, better_than) {
+            if let Life::Up { side, .. } = &mut self.life {
+                *side = Some(attempt);
+            }
+            self.run_attempt(now, shared);
+        }
+    }
+
+    /// Starts what is to be started first.
+    pub(super) fn run_attempt(&mut self, now: Time, shared: &mut Shared) {
+        if self.attempt().is_some_and(|attempt| attempt.resolving.is_some()) {
+            self.report_stage(shared, None, Stage::Resolving);
+        } else {
+            self.start_rung(now, shared);
+        }
+    }
+
+    pub(crate) fn on_resolved(&mut self, now: Time, shared: &mut Shared, resolve: ResolveId, found: &[SocketAddr]) {
+        let limit = shared.config.limits.addresses;
+        let Some(link) = self.target.clone() else { return };
+        let Some(attempt) = self.attempt_mut() else { return };
+        if attempt.resolving != Some(resolve) {
+            return;
+        }
+        attempt.resolving = None;
+        let addresses: Vec<_> = found.iter().map(SocketAddr::ip).take(limit).collect();
+        attempt.rungs = rungs(&link, &addresses, attempt.better_than);
+        if addresses.is_empty() {
+            attempt.code = Code::Name;
+        }
+        self.start_rung(now, shared);
+    }
+
+    /// Starts the next transport of the ladder, or ends the attempt when nothing is left of it.
+    fn start_rung(&mut self, now: Time, shared: &mut Shared) {
+        let ladder = shared.config.ladder;
+        let Some(attempt) = self.attempt_mut() else { return };
+        attempt.next_rung = None;
+        let Some(rung) = attempt.rungs.pop_front() else {
+            return self.check_attempt(now, shared);
+        };
+        if !attempt.rungs.is_empty() {
+            let delay = match ladder {
+                Ladder::Race { fallback_delay } => fallback_delay,
+                Ladder::Strict => {
+                    let left = u32::try_from(attempt.rungs.len() + 1).unwrap_or(u32::MAX);
+                    attempt.deadline.saturating_since(now) / left
+                }
+            };
+            attempt.next_rung = Some(now + delay);
+        }
+        let transport = rung.transport;
+        let stage = if transport.is_stream() { Stage::Opening } else { Stage::Handshake };
+        self.report_stage(shared, Some(transport), stage);
+        for address in rung.addresses {
+            if transport.is_stream() {
+                let stream = shared.open_stream(now, self.id, address);
+                if let Some(attempt) = self.attempt_mut() {
+                    attempt.opening.push(stream);
+                }
+            } else {
+                self.initiate(now, shared, transport, Via::Udp(address));
+            }
+        }
+        self.check_attempt(now, shared);
+    }
+
+    /// Begins a handshake: fresh ephemeral key, fresh index, next dial number.
+    fn initiate(&mut self, now: Time, shared: &mut Shared, transport: Transport, via: Via) {
+        let Some(link) = &self.target else { return };
+        let index = shared.claim_index(IndexOwner::Pending(self.id));
+        self.dial_no = self.dial_no.saturating_add(1);
+        let config = &shared.config;
+        let trying = config.backoff.total(config.attempts) + config.attempt_deadline * config.attempts;
+        let hello = HelloInit {
+            my_half: self.half,
+            your_half: self.peer_half.unwrap_or(0),
+            dial_no: self.dial_no,
+            rekeyed_dial_no: 0,
+            invite: link.invite.as_ref().map_or([0; 8], |invite| invite.id),
+            limits: our_limits(&config.limits),
+            keep_s: Some(u32::try_from(trying.as_secs()).unwrap_or(u32::MAX)),
+        };
+        let no_psk = [0; 32];
+        let psk = link.invite.as_ref().map_or(&no_psk, |invite| &*invite.secret);
+        let mut payload = Vec::new();
+        hello.encode(if transport.is_stream() { 0 } else { INIT_PAYLOAD_LEN }, &mut payload);
+        let header = InitHeader { class: Class::Open, transport, sender: index };
+        let prologue = packet::prologue(&header.to_bytes());
+        let mut bytes = Vec::new();
+        let start = packet::begin_init(header, &mut bytes);
+        let ephemeral = shared.random.secret();
+        let started = Initiator::start(&shared.identity, &self.peer, psk, &prologue, ephemeral, &payload, &mut bytes);
+        let Ok(noise) = started else {
+            // The peer's key is one with which no secret can be agreed.
+            shared.indices.remove(&index);
+            if let Some(attempt) = self.attempt_mut() {
+                attempt.code = Code::WrongPeer;
+            }
+            return;
+        };
+        packet::finish_init(&mut bytes, start, |before| crate::crypto::mac1(&self.peer, before));
+        let packet = Bytes::from(bytes);
+        let mut resend = None;
+        match via {
+            Via::Udp(to) => {
+                shared.datagram(to, packet.clone());
+                resend = Some((now + resend_wait(shared, 0), 1));
+            }
+            Via::Stream(stream) => {
+                shared.streams.push_with(stream, packet.len(), |out| out.extend_from_slice(&packet));
+            }
+        }
+        self.pending.push(Pending {
+            index,
+            transport,
+            via,
+            dial_no: self.dial_no,
+            noise,
+            packet,
+            started: now,
+            resend,
+            bad_answers: 0,
+            live: true,
+        });
+    }
+
+    /// An opened stream gets its handshake.
+    pub(crate) fn on_stream_opened(&mut self, now: Time, shared: &mut Shared, stream: StreamId) {
+        let Some(attempt) = self.attempt_mut() else { return shared.close_stream(stream) };
+        let before = attempt.opening.len();
+        attempt.opening.retain(|opening| *opening != stream);
+        if attempt.opening.len() == before {
+            return shared.close_stream(stream);
+        }
+        self.report_stage(shared, Some(Transport::Tcp), Stage::Handshake);
+        self.initiate(now, shared, Transport::Tcp, Via::Stream(stream));
+    }
+
+    /// A stream that we opened ended before its handshake did.
+    pub(crate) fn on_dialled_stream_closed(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        stream: StreamId,
+        error: Option<NetError>,
+    ) {
+        self.pending.retain(|pending| {
+            let gone = pending.via == Via::Stream(stream);
+            if gone {
+                shared.indices.remove(&pending.index);
+            }
+            !gone
+        });
+        let Some(attempt) = self.attempt_mut() else { return };
+        attempt.opening.retain(|opening| *opening != stream);
+        attempt.note(match error {
+            None | Some(NetError::Refused | NetError::Unreachable | NetError::Reset) => Code::Unreachable,
+            Some(NetError::TimedOut | NetError::Other) => Code::Timeout,
+        });
+        self.check_attempt(now, shared);
+    }
+
+    /// The system would not send to this address.
+    pub(crate) fn on_transmit_failed(&mut self, now: Time, shared: &mut Shared, to: SocketAddr, error: NetError) {
+        let before = self.pending.len();
+        self.pending.retain(|pending| {
+            let gone = pending.live && pending.via == Via::Udp(to);
+            if gone {
+                shared.indices.remove(&pending.index);
+            }
+            !gone
+        });
+        if self.pending.len() < before {
+            if let Some(attempt) = self.attempt_mut() {
+                attempt.note(match error {
+                    NetError::Refused | NetError::Unreachable => Code::Unreachable,
+                    NetError::Reset | NetError::TimedOut | NetError::Other => Code::Timeout,
+                });
+            }
+            self.check_attempt(now, shared);
+        }
+    }
+
+    /// An answer to a handshake of ours. Returns whether it was one.
+    /// An answer counts only on the carrier that the handshake went out on.
+    pub(crate) fn on_resp(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        resp: &Resp<'_>,
+        stream: Option<StreamId>,
+    ) -> bool {
+        let here = |pending: &Pending| match pending.via {
+            Via::Udp(_) => stream.is_none(),
+            Via::Stream(via) => stream == Some(via),
+        };
+        let found = self.pending.iter().position(|pending| pending.index == resp.receiver && here(pending));
+        let Some(position) = found else { return false };
+        let pending = &mut self.pending[position];
+        let mut payload = Vec::new();
+        let opened = pending.noise.read(resp.noise, &mut payload).ok();
+        let read = opened.and_then(|keys| HelloResp::decode(&payload).ok().map(|hello| (keys, hello)));
+        let echoed = read.filter(|(_, hello)| {
+            hello.receiver == pending.index
+                && hello.your_half == self.half
+                && hello.dial_no == pending.dial_no
+                && hello.my_half != 0
+        });
+        let Some((keys, hello)) = echoed else {
+            pending.bad_answers += 1;
+            if pending.bad_answers >= MAX_BAD_ANSWERS {
+                let pending = self.pending.remove(position);
+                self.drop_carrier(shared, pending.index, pending.via);
+            }
+            if let Some(attempt) = self.attempt_mut() {
+                attempt.note(Code::HandshakeTimeout);
+            }
+            self.check_attempt(now, shared);
+            return false;
+        };
+        let pending = self.pending.remove(position);
+        if let Verdict::Closed(number) = hello.verdict {
+            self.drop_carrier(shared, pending.index, pending.via);
+            self.finish(now, shared, Code::from_number(number), true, String::new());
+            return true;
+        }
+        let once = pending.resend.is_none_or(|(_, count)| count == 1);
+        let established = Established {
+            index: pending.index,
+            peer_index: hello.index,
+            transport: pending.transport,
+            via: pending.via,
+            initiator: true,
+            dial_no: pending.dial_no,
+            peer_half: hello.my_half,
+            limits: hello.limits,
+            keep: Duration::ZERO,
+            sealer: Sealer::new(keys.send),
+            opener: Opener::new(keys.recv, order_of(pending.transport)),
+            hash: keys.hash,
+            rtt: once.then(|| now.saturating_since(pending.started)),
+        };
+        self.establish(now, shared, established)
+    }
+
+    /// Timers of the attempt and of its handshakes.
+    pub(super) fn on_dial_timers(&mut self, now: Time, shared: &mut Shared) {
+        for position in 0..self.pending.len() {
+            let pending = &mut self.pending[position];
+            if let (Some((at, count)), Via::Udp(to)) = (pending.resend, pending.via)
+                && at <= now
+            {
+                shared.datagram(to, pending.packet.clone());
+                pending.resend = Some((now + resend_wait(shared, count), count.saturating_add(1)));
+            }
+        }
+        self.pending.retain(|pending| {
+            let keep = pending.expires().is_none_or(|at| at > now);
+            if !keep {
+                shared.indices.remove(&pending.index);
+            }
+            keep
+        });
+        let Some(attempt) = self.attempt() else { return };
+        if attempt.deadline <= now {
+            self.fail_attempt(now, shared);
+        } else if attempt.next_rung.is_some_and(|at| at <= now) {
+            if shared.config.ladder == Ladder::Strict {
+                self.drop_legs(shared);
+            }
+            self.start_rung(now, shared);
+        }
+    }
+
+    /// An attempt of which nothing runs any more goes on with the next rung, or has failed.
+    fn check_attempt(&mut self, now: Time, shared: &mut Shared) {
+        let running = self.pending.iter().any(|pending| pending.live);
+        let Some(attempt) = self.attempt() else { return };
+        if running || !attempt.opening.is_empty() || attempt.resolving.is_some() {
+            return;
+        }
+        if attempt.rungs.is_empty() {
+            self.fail_attempt(now, shared);
+        } else {
+            self.start_rung(now, shared);
+        }
+    }
+
+    fn fail_attempt(&mut self, now: Time, shared: &mut Shared) {
+        let code = self.attempt().map_or(Code::Timeout, |attempt| attempt.code);
+        self.end_attempt(now, shared);
+        if let Life::Dialling { lost_at, .. } = self.life {
+            self.back_off(now, shared, lost_at, code);
+        }
+    }
+
+    /// Ends the attempt that runs, if one does. Its last datagram handshakes live on for a while.
+    pub(super) fn end_attempt(&mut self, now: Time, shared: &mut Shared) {
+        self.drop_legs(shared);
+        let late = self.pending.len().saturating_sub(LATE_HANDSHAKES);
+        for pending in self.pending.drain(..late) {
+            shared.indices.remove(&pending.index);
+        }
+        match &mut self.life {
+            Life::Dialling { dial, .. } => *dial = Dial::Backoff { until: now },
+            Life::Up { side, .. } => *side = None,
+            Life::Waiting { .. } | Life::Draining { .. } | Life::Gone => {}
+        }
+    }
+
+    /// Ends what the attempt has begun: streams are closed, datagram handshakes become late ones.
+    fn drop_legs(&mut self, shared: &mut Shared) {
+        if let Some(attempt) = self.attempt_mut() {
+            for stream in core::mem::take(&mut attempt.opening) {
+                shared.close_stream(stream);
+            }
+        }
+        for mut pending in core::mem::take(&mut self.pending) {
+            match pending.via {
+                Via::Stream(_) => self.drop_carrier(shared, pending.index, pending.via),
+                Via::Udp(_) => {
+                    pending.live = false;
+                    pending.resend = None;
+                    self.pending.push(pending);
+                }
+            }
+        }
+    }
+
+    pub(super) fn drop_pending(&mut self, shared: &mut Shared) {
+        for pending in core::mem::take(&mut self.pending) {
+            self.drop_carrier(shared, pending.index, pending.via);
+        }
+    }
+}
+
+impl Attempt {
+    /// Keeps the most telling reason: what the peer said tells more than what the network said,
+    /// and that more than silence.
+    fn note(&mut self, code: Code) {
+        if code == Code::HandshakeTimeout || self.code == Code::Timeout {
+            self.code = code;
+        }
+    }
+}
+
+fn rungs(link: &Link, addresses: &[core::net::IpAddr], better_than: Option<Transport>) -> VecDeque<Rung> {
+    let ports = [(Transport::Udp, link.udp_port), (Transport::Tcp, link.tcp_port)];
+    ports
+        .into_iter()
+        .filter(|(transport, _)| better_than.is_none_or(|limit| *transport < limit))
+        .filter_map(|(transport, port)| {
+            let port = port?;
+            let addresses: Vec<_> = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+            (!addresses.is_empty()).then_some(Rung { transport, addresses })
+        })
+        .collect()
+}
+
+fn resend_wait(shared: &mut Shared, count: u32) -> Duration {
+    let schedule = Schedule::exponential(RESEND_FIRST, RESEND_CAP).with_jitter(shared.config.backoff.jitter() / 2);
+    schedule.jittered(count, shared.random.jitter())
+}

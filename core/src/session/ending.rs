@@ -1,0 +1,205 @@
+//! Losing the last path, closing, and what is left afterwards.
+
+use bytes::Bytes;
+
+use super::{Closing, Life, PROVED_HEALTHY, Path, Session, Tombstone, Via};
+use crate::channel::Channels;
+use crate::code::Code;
+use crate::endpoint::Shared;
+use crate::seal;
+use crate::time::Time;
+use crate::update::UpdateKind;
+use crate::wire::frame::Frame;
+
+impl Session {
+    /// The last path is gone.
+    pub(super) fn lost(&mut self, now: Time, shared: &mut Shared, code: Code) {
+        let Life::Up { since, .. } = &self.life else { return };
+        if self.proof.saturating_since(*since) >= PROVED_HEALTHY {
+            self.retry = super::Retry::default();
+        }
+        self.end_attempt(now, shared);
+        self.code = Some(code);
+        self.upgrade.at = None;
+        self.emit(shared, UpdateKind::Lost { code });
+        if self.target.is_some() {
+            self.back_off(now, shared, Some(now), code);
+        } else {
+            self.life = Life::Waiting { lost_at: Some(now), until: now + self.keep };
+        }
+    }
+
+    /// The peer came back with another half: it remembers nothing of this session.
+    pub(super) fn peer_restarted(&mut self, now: Time, shared: &mut Shared) {
+        for path in core::mem::take(&mut self.paths).into_values() {
+            self.say_close(shared, path, Code::Replaced, "");
+        }
+        self.current = None;
+        self.end_attempt(now, shared);
+        self.drop_pending(shared);
+        self.peer_dials = [0; 3];
+        self.switch = super::Switch::default();
+        self.closed_paths = super::ClosedPaths::default();
+        self.channels.abandon();
+        self.emit_outcomes(shared);
+        self.emit(shared, UpdateKind::PeerRestarted);
+    }
+
+    /// The application is done: deliver what is queued, then say so.
+    pub(crate) fn close(&mut self, now: Time, shared: &mut Shared, reason: &str) {
+        if self.is_over() || self.closing.is_some() {
+            return;
+        }
+        let reason: String = reason.chars().take(64).collect();
+        if let Life::Dialling { lost_at: None, .. } = self.life {
+            return self.finish(now, shared, Code::Done, false, reason);
+        }
+        self.closing = Some(Closing::Flushing { deadline: now + shared.config.close_deadline, reason });
+        self.flush(now);
+    }
+
+    /// Goes on to CLOSE when everything is delivered.
+    pub(super) fn flush(&mut self, now: Time) {
+        if let Some(Closing::Flushing { deadline, reason }) = &mut self.closing
+            && self.channels.flushed()
+        {
+            let deadline = (*deadline).max(now);
+            let reason = core::mem::take(reason);
+            self.closing = Some(Closing::Announced { deadline, reason, due: true });
+        }
+    }
+
+    pub(super) fn announce_again(&mut self) {
+        if let Some(Closing::Announced { due, .. }) = &mut self.closing {
+            *due = true;
+        }
+    }
+
+    pub(super) fn on_close_deadline(&mut self, now: Time, shared: &mut Shared) {
+        let (code, reason) = match self.closing.take() {
+            Some(Closing::Announced { reason, .. }) => (Code::Done, reason),
+            Some(Closing::Flushing { reason, .. }) => (Code::CloseTimeout, reason),
+            None => return,
+        };
+        self.end_all_paths(shared, code, &reason);
+        self.finish(now, shared, code, false, reason);
+    }
+
+    /// The peer has our CLOSE.
+    pub(super) fn on_close_ack(&mut self, now: Time, shared: &mut Shared) {
+        if let Some(Closing::Announced { reason, .. }) = &mut self.closing {
+            let reason = core::mem::take(reason);
+            self.finish(now, shared, Code::Done, false, reason);
+        }
+    }
+
+    /// The peer closed the session. Its CLOSE is answered on the path that carried it, and again
+    /// when it is repeated.
+    pub(super) fn on_close(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        index: u32,
+        code: Code,
+        finals: &[(u8, u64)],
+        reason: &str,
+    ) {
+        self.close_ack_due = Some(index);
+        if self.is_over() {
+            return;
+        }
+        let code = if code == Code::Done && self.channels.truncated_by(finals) { Code::CloseTimeout } else { code };
+        let answering = self.paths.remove(&index);
+        self.finish(now, shared, code, true, reason.to_owned());
+        if let Some(path) = answering {
+            let until = now + path.recovery.pto_period() * 3;
+            self.life = Life::Draining { until };
+            self.paths.insert(index, path);
+        }
+    }
+
+    /// Something unforgivable came from the peer.
+    pub(super) fn fail(&mut self, now: Time, shared: &mut Shared, code: Code) {
+        self.end_all_paths(shared, code, "");
+        self.finish(now, shared, code, false, String::new());
+    }
+
+    /// The application let go: one CLOSE, and nothing is left.
+    pub(crate) fn cancel(&mut self, now: Time, shared: &mut Shared) {
+        if !self.is_over() {
+            self.end_all_paths(shared, Code::Cancelled, "");
+            self.bury(Code::Cancelled);
+        }
+        self.free(now, shared);
+    }
+
+    fn end_all_paths(&mut self, shared: &mut Shared, code: Code, reason: &str) {
+        for path in core::mem::take(&mut self.paths).into_values() {
+            self.say_close(shared, path, code, reason);
+        }
+        self.current = None;
+    }
+
+    /// Says CLOSE once on a path and lets go of it.
+    fn say_close(&mut self, shared: &mut Shared, mut path: Path, code: Code, reason: &str) {
+        let frame = Frame::Close { code: code.number(), finals: self.channels.finals(), reason };
+        let mut packet = vec![0; seal::HEADER_LEN];
+        frame.encode(&mut packet);
+        if path.sealer.seal(path.peer_index, &mut packet, 0).is_ok() {
+            match path.via {
+                Via::Udp(to) => shared.datagram(to, Bytes::from(packet)),
+                Via::Stream(stream) => {
+                    shared.streams.push_with(stream, packet.len(), |out| out.extend_from_slice(&packet));
+                }
+            }
+        }
+        self.drop_path(shared, path);
+    }
+
+    /// The end, as the application hears it.
+    pub(super) fn finish(&mut self, now: Time, shared: &mut Shared, code: Code, by_peer: bool, reason: String) {
+        if self.is_over() {
+            return;
+        }
+        self.bury(code);
+        self.free(now, shared);
+        self.channels.abandon();
+        self.emit_outcomes(shared);
+        let counts = self.channels.counts();
+        self.code = Some(code);
+        self.emit(
+            shared,
+            UpdateKind::Closed {
+                code,
+                by_peer,
+                reason,
+                delivered: counts.delivered,
+                undelivered: counts.undelivered,
+                unknown: counts.unknown,
+                message: code.message(self.retry.attempt),
+                hint: code.hint().to_owned(),
+            },
+        );
+    }
+
+    fn bury(&mut self, code: Code) {
+        self.tombstone = self.peer_half.map(|peer_half| Tombstone { half: self.half, peer_half, code });
+    }
+
+    /// Frees paths, streams and handshakes.
+    fn free(&mut self, now: Time, shared: &mut Shared) {
+        self.end_attempt(now, shared);
+        self.drop_pending(shared);
+        for path in core::mem::take(&mut self.paths).into_values() {
+            self.drop_path(shared, path);
+        }
+        self.current = None;
+        self.closing = None;
+        self.life = Life::Gone;
+    }
+
+    /// What the application has not taken yet.
+    pub(crate) fn into_channels(self) -> Channels {
+        self.channels
+    }
+}

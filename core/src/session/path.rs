@@ -1,0 +1,152 @@
+//! One live way to carry packets: its keys, its numbers, its losses, its silence.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::health::Meter;
+use crate::config::{Config, Transport};
+use crate::io::StreamId;
+use crate::recovery::{AckTracker, Carrier, FixedWindow, Recovery};
+use crate::seal::{Opener, Order, Sealer};
+use crate::time::Time;
+use crate::wire::packet::UDP_HANDSHAKE_LEN;
+use crate::wire::payload::PeerLimits;
+
+/// What we seal into one packet on a stream: large enough to be cheap, small enough for a
+/// keystroke not to wait behind it.
+const STREAM_PACKET: usize = 8 * 1024;
+
+/// What carries a path or a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// Datagrams to and from this address.
+    Udp(SocketAddr),
+    /// A byte stream.
+    Stream(StreamId),
+}
+
+/// Whether what we send is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Liveness {
+    /// Everything that wants an answer is answered in time.
+    Alive,
+    /// An answer is overdue: another path is preferred, and sought.
+    Suspect,
+}
+
+/// A finished handshake.
+pub(crate) struct Established {
+    /// Our receiver index: the name of the path here.
+    pub(crate) index: u32,
+    pub(crate) peer_index: u32,
+    pub(crate) transport: Transport,
+    pub(crate) via: Via,
+    pub(crate) initiator: bool,
+    pub(crate) dial_no: u32,
+    pub(crate) peer_half: u64,
+    pub(crate) limits: PeerLimits,
+    /// For how long the peer redials after a loss, when it dialled.
+    pub(crate) keep: Duration,
+    pub(crate) sealer: Sealer,
+    pub(crate) opener: Opener,
+    /// The handshake's hash, for channel binding.
+    pub(crate) hash: [u8; 32],
+    /// The handshake's own round trip, when it was not resent.
+    pub(crate) rtt: Option<Duration>,
+}
+
+pub(crate) struct Path {
+    pub(crate) index: u32,
+    pub(crate) peer_index: u32,
+    pub(crate) transport: Transport,
+    pub(crate) via: Via,
+    pub(crate) initiator: bool,
+    pub(crate) since: Time,
+    pub(crate) sealer: Sealer,
+    pub(crate) opener: Opener,
+    pub(crate) recovery: Recovery,
+    pub(crate) acks: AckTracker,
+    pub(crate) meter: Meter,
+    pub(crate) liveness: Liveness,
+    /// The longest packet that we seal.
+    pub(crate) packet_max: usize,
+    /// When something that wants an answer was last sent.
+    pub(crate) asked: Time,
+    /// Close the path then, as another has taken over.
+    pub(crate) retire_at: Option<Time>,
+    pub(crate) confirm_due: bool,
+    pub(crate) ping_due: bool,
+    pub(crate) response_due: Option<[u8; 8]>,
+    /// Packets to be sent now whatever the window says (RFC 9002 §6.2.4).
+    pub(crate) probes: u8,
+}
+
+impl Path {
+    pub(crate) fn new(now: Time, established: Established) -> Self {
+        let Established { index, peer_index, transport, via, initiator, limits, sealer, opener, rtt, .. } = established;
+        let carrier = Carrier::of(transport);
+        let packet_max = if transport.is_stream() { STREAM_PACKET } else { UDP_HANDSHAKE_LEN };
+        let mut recovery = Recovery::new(carrier, Box::new(FixedWindow::new(carrier)));
+        if let Some(rtt) = rtt {
+            recovery.seed_rtt(rtt);
+        }
+        Self {
+            index,
+            peer_index,
+            transport,
+            via,
+            initiator,
+            since: now,
+            sealer,
+            opener,
+            recovery,
+            acks: AckTracker::new(carrier),
+            meter: Meter::new(now),
+            liveness: Liveness::Alive,
+            packet_max: packet_max.min(usize::from(limits.max_packet).max(MIN_PACKET)),
+            asked: now,
+            retire_at: None,
+            confirm_due: initiator,
+            ping_due: false,
+            response_due: None,
+            probes: 0,
+        }
+    }
+
+    /// How long an answer may be overdue before another path is sought: about three probe
+    /// timeouts (1 + 2 + 4 periods).
+    fn suspect_after(&self, config: &Config) -> Duration {
+        let floor = Duration::from_millis(if self.transport.is_stream() { 2_000 } else { 500 });
+        (self.recovery.pto_period() * 7).max(floor).min(config.silence / 2)
+    }
+
+    /// How long an answer may be overdue before the path is given up: about five probe timeouts
+    /// (31 periods), but no shorter than a blink of the Wi-Fi and no longer than the configured
+    /// silence.
+    fn dead_after(&self, config: &Config) -> Duration {
+        let floor = Duration::from_secs(if self.transport.is_stream() { 6 } else { 3 });
+        (self.recovery.pto_period() * 31).max(floor).min(config.silence)
+    }
+
+    /// When the path becomes suspect or dead, while something is unanswered.
+    pub(crate) fn silence_at(&self, config: &Config) -> Option<Time> {
+        let since = self.recovery.unanswered_since()?;
+        Some(match self.liveness {
+            Liveness::Alive => since + self.suspect_after(config),
+            Liveness::Suspect => since + self.dead_after(config).max(self.suspect_after(config)),
+        })
+    }
+
+    /// When an idle path is to be asked for a sign of life.
+    pub(crate) fn heartbeat_at(&self, config: &Config) -> Option<Time> {
+        (config.heartbeat && !self.ping_due).then(|| self.asked + config.silence / 3)
+    }
+}
+
+/// A peer cannot make us send packets smaller than this.
+const MIN_PACKET: usize = UDP_HANDSHAKE_LEN;
+
+/// Which packet numbers a transport's paths accept.
+pub(crate) fn order_of(transport: Transport) -> Order {
+    if transport.is_stream() { Order::Strict } else { Order::Window }
+}

@@ -1,0 +1,160 @@
+//! Taking packets apart. Nothing happens before the tag is checked, and nothing a peer says can
+//! do more than end its own session.
+
+use super::{Life, Liveness, Session};
+use crate::code::Code;
+use crate::endpoint::Shared;
+use crate::recovery::Fate;
+use crate::sent::SentFrame;
+use crate::time::Time;
+use crate::update::UpdateKind;
+use crate::wire::frame::{AckRanges, Frame, Frames};
+
+impl Session {
+    /// A DATA packet for one of our paths. A bad one is dropped in silence, or, on a stream, ends
+    /// the stream: nothing after it could be opened.
+    pub(crate) fn on_packet(&mut self, now: Time, shared: &mut Shared, index: u32, packet: &mut [u8]) {
+        let Some(path) = self.paths.get_mut(&index) else { return };
+        let Ok(opened) = path.opener.open(packet) else {
+            if path.transport.is_stream() {
+                self.close_path(now, shared, index, Code::CarrierLost, true);
+            }
+            return;
+        };
+        self.on_plaintext(now, shared, index, opened.number, opened.plaintext);
+    }
+
+    /// The contents of an authentic packet.
+    pub(crate) fn on_plaintext(&mut self, now: Time, shared: &mut Shared, index: u32, number: u64, plaintext: &[u8]) {
+        let readable = self.channels.readable();
+        let mut ack_eliciting = false;
+        for frame in Frames::new(plaintext) {
+            let result = match frame {
+                Ok(frame) => {
+                    ack_eliciting |= frame.is_ack_eliciting();
+                    self.on_frame(now, shared, index, frame)
+                }
+                Err(_) => Err(Code::Protocol),
+            };
+            if let Err(code) = result {
+                return self.fail(now, shared, code);
+            }
+            if matches!(self.life, Life::Gone) {
+                return;
+            }
+        }
+        if let Some(path) = self.paths.get_mut(&index) {
+            path.acks.on_received(now, number, ack_eliciting);
+        }
+        if self.is_over() {
+            return;
+        }
+        if !readable && self.channels.readable() {
+            self.emit(shared, UpdateKind::Message);
+        }
+        self.emit_outcomes(shared);
+        self.flush(now);
+    }
+
+    fn on_frame(&mut self, now: Time, shared: &mut Shared, index: u32, frame: Frame<'_>) -> Result<(), Code> {
+        if self.is_over() {
+            // Only a repeated CLOSE is still answered.
+            if matches!(frame, Frame::Close { .. }) {
+                self.close_ack_due = Some(index);
+            }
+            return Ok(());
+        }
+        match frame {
+            Frame::Pad | Frame::Ping => {}
+            Frame::Confirm => {
+                // Only the side that began a handshake confirms it.
+                if self.paths.get(&index).is_some_and(|path| path.initiator) {
+                    return Err(Code::Protocol);
+                }
+            }
+            Frame::Ack { epoch, delay_us, ranges } => self.on_ack(now, shared, epoch, delay_us, &ranges)?,
+            Frame::ChannelAck { channel, received, taken } => {
+                self.channels.on_channel_ack(channel, received, taken).map_err(|error| error.code())?;
+            }
+            Frame::Credit { scope, offset } => self.channels.on_credit(scope, offset),
+            Frame::Stream { channel, offset, data } => {
+                self.upgrade.traffic = true;
+                self.channels.on_stream(channel, offset, data).map_err(|error| error.code())?;
+            }
+            // No feature that allows it was agreed on.
+            Frame::Datagram { .. } => return Err(Code::Protocol),
+            Frame::Challenge(bytes) => {
+                if let Some(path) = self.paths.get_mut(&index) {
+                    path.response_due = Some(bytes);
+                }
+            }
+            // We challenge nobody yet: an answer to nothing says nothing.
+            Frame::Response(_) => {}
+            Frame::UsePath { switch_no, epoch } => self.on_use_path(now, shared, switch_no, epoch),
+            Frame::PathClose { epoch, code } => {
+                self.close_path(now, shared, epoch, Code::from_number(code), false);
+            }
+            Frame::Close { code, finals, reason } => {
+                self.on_close(now, shared, index, Code::from_number(code), &finals, reason);
+            }
+            Frame::CloseAck => self.on_close_ack(now, shared),
+        }
+        Ok(())
+    }
+
+    fn on_ack(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        epoch: u32,
+        delay_us: u64,
+        ranges: &AckRanges,
+    ) -> Result<(), Code> {
+        // A path that was closed meanwhile has had its losses declared.
+        let Some(path) = self.paths.get_mut(&epoch) else { return Ok(()) };
+        let mut fates = core::mem::take(&mut shared.fates);
+        let delay = core::time::Duration::from_micros(delay_us);
+        let result = path.recovery.on_ack(now, ranges, delay, &mut |frame, fate| fates.push((frame, fate)));
+        let alive = result.as_ref().is_ok_and(|result| result.newly_acked);
+        let revived = alive && path.liveness == Liveness::Suspect;
+        if alive {
+            path.liveness = Liveness::Alive;
+            self.proof = now;
+        }
+        self.apply_fates(&mut fates, epoch);
+        shared.fates = fates;
+        if result.is_err() {
+            return Err(Code::Protocol);
+        }
+        if revived {
+            self.choose(now, shared);
+        }
+        if self.current == Some(epoch)
+            && let Some(path) = self.paths.get_mut(&epoch)
+        {
+            let queued = self.channels.queued_bytes();
+            if let Some(quality) = path.meter.sample(now, path.transport, &path.recovery, queued) {
+                self.quality = Some(quality);
+                self.emit(shared, UpdateKind::Quality(quality));
+            }
+        }
+        Ok(())
+    }
+
+    /// What became of frames that were sent on a path.
+    pub(super) fn apply_fates(&mut self, fates: &mut Vec<(SentFrame, Fate)>, index: u32) {
+        for (frame, fate) in fates.drain(..) {
+            if let Some(path) = self.paths.get_mut(&index) {
+                match (frame, fate) {
+                    (SentFrame::Confirm, Fate::Lost) => path.confirm_due = true,
+                    (SentFrame::Ack { largest }, Fate::Acked) => path.acks.on_ack_acked(largest),
+                    _ => {}
+                }
+            }
+            match fate {
+                Fate::Acked => self.frame_acked(frame),
+                Fate::Lost => self.frame_lost(frame),
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Filling packets: what is due goes onto the path where it belongs.
+
+use super::{Closing, Life, Path, Session, Via};
+use crate::endpoint::Shared;
+use crate::io::Action;
+use crate::seal;
+use crate::sent::{SentFrame, SentFrames};
+use crate::time::Time;
+use crate::wire::frame::{Frame, MAX_REASON};
+
+/// Sealed bytes that may wait for a stream to take them, before we seal no more.
+const STREAM_BACKLOG: usize = 64 * 1024;
+
+/// What became of one try to send.
+enum Sent {
+    Nothing,
+    /// Into the buffer of its stream.
+    OnStream,
+    Datagram(core::net::SocketAddr),
+}
+
+impl Session {
+    /// Seals the next packet that is due: a datagram into `buf`, as an action; packets of streams
+    /// go to their streams' own buffers.
+    pub(crate) fn poll_transmit(&mut self, now: Time, shared: &mut Shared, buf: &mut Vec<u8>) -> Option<Action> {
+        loop {
+            let current = self.current;
+            let others = self.paths.keys().copied().filter(|index| Some(*index) != current);
+            let order: arrayvec::ArrayVec<u32, MAX_PATHS> = current.into_iter().chain(others).take(MAX_PATHS).collect();
+            let mut progress = false;
+            for index in order {
+                match self.transmit_on(now, shared, index, buf) {
+                    Sent::Nothing => {}
+                    Sent::OnStream => progress = true,
+                    Sent::Datagram(to) => return Some(Action::Transmit { to, segment_size: None }),
+                }
+            }
+            if !progress {
+                return None;
+            }
+        }
+    }
+
+    fn transmit_on(&mut self, now: Time, shared: &mut Shared, index: u32, buf: &mut Vec<u8>) -> Sent {
+        let Some(path) = self.paths.get(&index) else { return Sent::Nothing };
+        if !path.has_room(shared) || !self.wants_to_send(now, path) {
+            return Sent::Nothing;
+        }
+        match path.via {
+            Via::Udp(to) => {
+                buf.clear();
+                if self.fill(now, index, buf) { Sent::Datagram(to) } else { Sent::Nothing }
+            }
+            Via::Stream(stream) => {
+                let max = path.packet_max;
+                let pushed = shared.streams.push_with(stream, max, |out| {
+                    self.fill(now, index, out);
+                });
+                if pushed { Sent::OnStream } else { Sent::Nothing }
+            }
+        }
+    }
+
+    fn wants_to_send(&self, now: Time, path: &Path) -> bool {
+        let current = self.current == Some(path.index);
+        path.probes > 0
+            || path.acks.due().is_some_and(|due| due <= now)
+            || path.confirm_due
+            || path.ping_due
+            || path.response_due.is_some()
+            || self.close_ack_due == Some(path.index)
+            || (current && (self.control_due() || (path.recovery.may_send() && self.channels.wants_to_write())))
+    }
+
+    /// Frames that belong to the session and go onto the current path.
+    fn control_due(&self) -> bool {
+        self.switch.due
+            || self.closed_paths.0.iter().any(|closed| closed.due)
+            || matches!(self.closing, Some(Closing::Announced { due: true, .. }))
+    }
+
+    /// Appends one sealed packet. Returns whether there was anything to say.
+    fn fill(&mut self, now: Time, index: u32, out: &mut Vec<u8>) -> bool {
+        let current = self.current == Some(index);
+        let Some(path) = self.paths.get_mut(&index) else { return false };
+        let start = out.len();
+        let max_len = start + path.packet_max - seal::TAG_LEN;
+        out.resize(start + seal::HEADER_LEN, 0);
+        let mut sent = SentFrames::new();
+        let mut eliciting = false;
+
+        if let Some((ranges, delay)) = path.acks.ack(now) {
+            let largest = ranges.first().map_or(0, |(_, high)| *high);
+            let delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+            Frame::Ack { epoch: path.peer_index, delay_us, ranges }.encode(out);
+            sent.push(SentFrame::Ack { largest });
+        }
+        if core::mem::take(&mut path.confirm_due) {
+            Frame::Confirm.encode(out);
+            sent.push(SentFrame::Confirm);
+            eliciting = true;
+        }
+        if let Some(bytes) = path.response_due.take() {
+            Frame::Response(bytes).encode(out);
+            eliciting = true;
+        }
+        if core::mem::take(&mut path.ping_due) {
+            Frame::Ping.encode(out);
+            eliciting = true;
+        }
+        if self.close_ack_due == Some(index) {
+            self.close_ack_due = None;
+            Frame::CloseAck.encode(out);
+        }
+        let probing = path.probes > 0;
+        if current && !matches!(self.life, Life::Draining { .. }) {
+            eliciting |= self.fill_control(out, max_len, &mut sent);
+            let Some(path) = self.paths.get(&index) else { return false };
+            if probing || path.recovery.may_send() {
+                let before = out.len();
+                self.channels.write(out, max_len, &mut sent);
+                eliciting |= out.len() > before;
+                self.upgrade.traffic |= out.len() > before;
+            }
+        }
+        let Some(path) = self.paths.get_mut(&index) else { return false };
+        if probing {
+            path.probes -= 1;
+            if !eliciting {
+                Frame::Ping.encode(out);
+                eliciting = true;
+            }
+        }
+        if out.len() == start + seal::HEADER_LEN {
+            out.truncate(start);
+            return false;
+        }
+        let Ok(number) = path.sealer.seal(path.peer_index, out, start) else {
+            out.truncate(start);
+            return false;
+        };
+        path.recovery.on_sent(now, number, out.len() - start, eliciting, sent);
+        if eliciting {
+            path.asked = now;
+        }
+        true
+    }
+
+    fn fill_control(&mut self, out: &mut Vec<u8>, max_len: usize, sent: &mut SentFrames) -> bool {
+        let before = out.len();
+        if self.switch.due
+            && let Some(path) = self.current.and_then(|index| self.paths.get(&index))
+        {
+            let switch_no = self.switch.no;
+            self.switch.due = false;
+            Frame::UsePath { switch_no, epoch: path.peer_index }.encode(out);
+            sent.push(SentFrame::UsePath { switch_no });
+        }
+        for closed in self.closed_paths.0.iter_mut().filter(|closed| closed.due) {
+            if sent.remaining_capacity() <= 2 {
+                break;
+            }
+            closed.due = false;
+            Frame::PathClose { epoch: closed.epoch, code: closed.code.number() }.encode(out);
+            sent.push(SentFrame::PathClose { epoch: closed.epoch });
+        }
+        if let Some(Closing::Announced { due, reason, .. }) = &mut self.closing
+            && *due
+            && out.len() + CLOSE_ROOM <= max_len
+        {
+            *due = false;
+            let code = crate::code::Code::Done.number();
+            Frame::Close { code, finals: self.channels.finals(), reason }.encode(out);
+            sent.push(SentFrame::Close);
+        }
+        out.len() > before
+    }
+}
+
+/// Paths that one turn looks at; `Limits::paths` is no larger.
+const MAX_PATHS: usize = 16;
+/// The longest CLOSE.
+const CLOSE_ROOM: usize = 8 + 64 * 9 + MAX_REASON;
+
+impl Path {
+    /// Whether the carrier takes another packet.
+    pub(super) fn has_room(&self, shared: &Shared) -> bool {
+        match self.via {
+            Via::Udp(_) => true,
+            Via::Stream(stream) => shared.streams.backlog(stream) < STREAM_BACKLOG,
+        }
+    }
+}
