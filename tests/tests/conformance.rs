@@ -1,0 +1,5 @@
+//! The conformance suite on every host.
+
+mod tokio {
+    burdock_tests::conformance!(burdock_tests::tokio_host::TokioHost);
+}
