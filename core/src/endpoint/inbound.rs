@@ -41,9 +41,9 @@ pub(super) struct HalfOpens {
 }
 
 impl HalfOpens {
-    /// The half that a peer was already told in an answer.
+    /// The half that a peer was already told in an answer, for a session that does not exist yet.
     pub(super) fn half_for(&self, key: &PublicKey) -> Option<u64> {
-        self.by_index.values().find(|half_open| half_open.key == *key).map(|half_open| half_open.half)
+        self.by_index.values().find(|it| it.key == *key && !it.refused).map(|it| it.half)
     }
 
     pub(super) fn is_datagram(&self, index: u32) -> bool {
@@ -99,11 +99,12 @@ impl Endpoint {
         }
         let session = self.by_key.get(&key).and_then(|id| self.sessions.get(id));
         let buried = self.tombstones.get(&key).map(|(_, tombstone)| tombstone);
-        let psk = self.accept.decide(&key, hello.invite, session.is_some() || buried.is_some())?;
+        let named = buried.is_some_and(|it| it.names(&hello));
+        let psk = self.accept.decide(&key, hello.invite, session.is_some() || named)?;
         if session.is_none() && self.sessions.len() >= self.shared.config.limits.sessions {
             return None;
         }
-        let refused = session.is_none().then(|| buried.filter(|it| it.names(&hello))).flatten();
+        let refused = buried.filter(|_| named && session.is_none());
         let half = match (session, refused) {
             (Some(session), _) => session.half,
             (None, Some(tombstone)) => tombstone.half,
@@ -178,6 +179,14 @@ impl Endpoint {
         self.half_open.by_index.insert(index, half_open);
         self.agenda.set(Timer::HalfOpen(index), Some(deadline), super::Reason::HalfOpen);
         Some(())
+    }
+
+    pub(super) fn drop_half_opens_of(&mut self, key: &PublicKey) {
+        let indices: Vec<u32> =
+            self.half_open.by_index.iter().filter(|(_, it)| it.key == *key).map(|(index, _)| *index).collect();
+        for index in indices {
+            self.drop_half_open(index);
+        }
     }
 
     pub(super) fn drop_half_open(&mut self, index: u32) {

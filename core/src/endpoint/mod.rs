@@ -327,6 +327,8 @@ impl Endpoint {
         }
         if over && self.by_key.get(&key) == Some(&id) {
             self.by_key.remove(&key);
+            // A handshake that names this session must not begin another under its name.
+            self.drop_half_opens_of(&key);
         }
         if gone {
             self.agenda.set(Timer::Session(id), None, Reason::Expiry);

@@ -58,10 +58,14 @@ impl Session {
         self.flush(now);
     }
 
-    /// Goes on to CLOSE when everything is delivered.
+    /// Goes on to CLOSE when everything is delivered, and the peer has heard of all that we took.
     pub(super) fn flush(&mut self, now: Time) {
+        let current = self.current.and_then(|index| self.paths.get(&index));
+        let answered = current.is_some_and(|path| path.recovery.unanswered_since().is_none());
         if let Some(Closing::Flushing { deadline, reason }) = &mut self.closing
             && self.channels.flushed()
+            && !self.channels.wants_to_write()
+            && answered
         {
             let deadline = (*deadline).max(now);
             let reason = core::mem::take(reason);
@@ -124,13 +128,14 @@ impl Session {
         self.finish(now, shared, code, false, String::new());
     }
 
-    /// The application let go: one CLOSE, and nothing is left.
+    /// The application let go: one CLOSE, and nothing is left. A session that is over already
+    /// goes on answering a repeated CLOSE.
     pub(crate) fn cancel(&mut self, now: Time, shared: &mut Shared) {
         if !self.is_over() {
             self.end_all_paths(shared, Code::Cancelled, "");
             self.bury(Code::Cancelled);
+            self.free(now, shared);
         }
-        self.free(now, shared);
     }
 
     fn end_all_paths(&mut self, shared: &mut Shared, code: Code, reason: &str) {
@@ -187,7 +192,7 @@ impl Session {
     }
 
     /// Frees paths, streams and handshakes.
-    fn free(&mut self, now: Time, shared: &mut Shared) {
+    pub(super) fn free(&mut self, now: Time, shared: &mut Shared) {
         self.end_attempt(now, shared);
         self.drop_pending(shared);
         for path in core::mem::take(&mut self.paths).into_values() {

@@ -365,6 +365,9 @@ impl Session {
         self.code = None;
         if was_dialling {
             let mut progress = self.attempt_progress(shared, ProgressStatus::Connected);
+            // A late answer, or the peer's own dial, completes the attempt that is waited for.
+            let awaited = self.progress.as_ref().filter(|before| before.status == ProgressStatus::Retrying);
+            progress.attempt = awaited.map_or(progress.attempt, |before| before.attempt);
             progress.transport = Some(transport);
             progress.message = format!("Connected over {transport}");
             self.emit_progress(shared, progress);

@@ -90,6 +90,17 @@ impl Session {
         {
             self.switch_to(now, shared, best);
         }
+        if self.is_chooser(shared) {
+            self.retire_others(now);
+        }
+    }
+
+    /// Paths that work and are not used are closed, once what is on its way has arrived.
+    fn retire_others(&mut self, now: Time) {
+        let others = self.paths.values_mut().filter(|path| Some(path.index) != self.current);
+        for path in others.filter(|path| path.liveness == Liveness::Alive && path.retire_at.is_none()) {
+            path.retire_at = Some(now + path.recovery.pto_period() * 3);
+        }
     }
 
     fn switch_to(&mut self, now: Time, shared: &mut Shared, index: u32) {
@@ -100,15 +111,11 @@ impl Session {
         }
         let Some(path) = self.paths.get_mut(&index) else { return };
         path.retire_at = None;
+        path.asked = now;
         let to = path.transport;
         if self.is_chooser(shared) {
             self.switch.no += 1;
             self.switch.due = true;
-            for path in self.paths.values_mut().filter(|path| path.index != index) {
-                if path.liveness == Liveness::Alive {
-                    path.retire_at = Some(now + path.recovery.pto_period() * 3);
-                }
-            }
         }
         if self.seq > 0 && from.map(|(_, transport, _)| transport) != Some(to) {
             let code = match from {

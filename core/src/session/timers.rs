@@ -58,7 +58,7 @@ impl Session {
             Life::Waiting { until, .. } if *until <= now => {
                 return self.finish(now, shared, Code::Expired, false, String::new());
             }
-            Life::Draining { until } if *until <= now => return self.cancel(now, shared),
+            Life::Draining { until } if *until <= now => return self.free(now, shared),
             _ => {}
         }
         if let Some(Closing::Flushing { deadline, .. } | Closing::Announced { deadline, .. }) = &self.closing

@@ -114,7 +114,7 @@ impl Session {
         }
         let probing = path.probes > 0;
         if current && !matches!(self.life, Life::Draining { .. }) {
-            eliciting |= self.fill_control(out, max_len, &mut sent);
+            eliciting |= self.fill_control(out, &mut sent);
             let Some(path) = self.paths.get(&index) else { return false };
             if probing || path.recovery.may_send() {
                 let before = out.len();
@@ -122,6 +122,7 @@ impl Session {
                 eliciting |= out.len() > before;
                 self.upgrade.traffic |= out.len() > before;
             }
+            eliciting |= self.fill_close(out, max_len, &mut sent);
         }
         let Some(path) = self.paths.get_mut(&index) else { return false };
         if probing {
@@ -146,7 +147,7 @@ impl Session {
         true
     }
 
-    fn fill_control(&mut self, out: &mut Vec<u8>, max_len: usize, sent: &mut SentFrames) -> bool {
+    fn fill_control(&mut self, out: &mut Vec<u8>, sent: &mut SentFrames) -> bool {
         let before = out.len();
         if self.switch.due
             && let Some(path) = self.current.and_then(|index| self.paths.get(&index))
@@ -164,9 +165,16 @@ impl Session {
             Frame::PathClose { epoch: closed.epoch, code: closed.code.number() }.encode(out);
             sent.push(SentFrame::PathClose { epoch: closed.epoch });
         }
+        out.len() > before
+    }
+
+    /// CLOSE comes after everything else: what follows it is not read any more.
+    fn fill_close(&mut self, out: &mut Vec<u8>, max_len: usize, sent: &mut SentFrames) -> bool {
+        let before = out.len();
         if let Some(Closing::Announced { due, reason, .. }) = &mut self.closing
             && *due
             && out.len() + CLOSE_ROOM <= max_len
+            && !sent.is_full()
         {
             *due = false;
             let code = crate::code::Code::Done.number();
