@@ -1,0 +1,317 @@
+//! From a seed to a scenario. Everything that is drawn is drawn here, and each family of faults
+//! draws from a row of its own.
+
+use core::time::Duration;
+
+use burdock_core::{Config, Ladder, Schedule};
+
+use crate::luck::{Draws, Luck};
+use crate::scenario::{
+    Accept, Ending, Family, Fault, FaultKind, Host, Link, Op, Protocol, Reader, Scenario, Trouble, Verdict, Way, What,
+};
+
+/// Rows of draws that belong to no family.
+const TOPOLOGY: u64 = 1_000;
+const CONFIG: u64 = 2_000;
+const TRAFFIC: u64 = 3_000;
+/// Where families begin.
+const FAMILIES: u64 = 10_000;
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+impl Scenario {
+    /// The scenario of a seed. Swarm: each family of faults is on in about half of all seeds, and
+    /// off in the others, so that the families do not hide each other.
+    #[must_use]
+    pub fn generate(seed: u64) -> Self {
+        let luck = Luck::of(seed);
+        let mut draws = Draws::new(luck, TOPOLOGY);
+        let count = if draws.one_in(6) { 3 } else { 2 };
+        let healed = draws.between(5_000, 30_000);
+        let link = Link {
+            latency: Duration::from_micros(draws.pick(&[500, 2_000, 10_000, 25_000, 60_000, 150_000])),
+            mtu: 1_500,
+            send_buffer: draws.pick(&[16_384, 65_536, 262_144]),
+        };
+        let max_message = draws.pick(&[16_384, 65_536, 262_144]);
+        let names = ["alice", "bob", "carol"];
+        let hosts = (0..count).map(|index| host(luck, index as u64, names[index], max_message)).collect();
+        let mut closers = draws.pick(&[&[0, 2][..], &[1], &[0, 1, 2]]).to_vec();
+        closers.retain(|host| *host < count);
+        let scenario = Self {
+            seed,
+            hosts,
+            link,
+            faults: Vec::new(),
+            ops: Vec::new(),
+            ending: Ending::Converge { healed: ms(healed), closers },
+        };
+        let mut swarm = Swarm { luck, healed, scenario };
+        swarm.dials(&mut draws);
+        swarm.traffic();
+        for family in Family::ALL {
+            let mut draws = Draws::new(luck, FAMILIES + *family as u64);
+            if draws.one_in(2) {
+                swarm.add(*family, &mut draws);
+            }
+        }
+        swarm.scenario
+    }
+}
+
+fn host(luck: Luck, index: u64, name: &str, max_message: u32) -> Host {
+    let mut draws = Draws::new(luck, CONFIG + index);
+    let mut config = if draws.one_in(5) { Config::chat() } else { Config::streamer() };
+    config.attempts = draws.pick(&[config.attempts, config.attempts, 5, 2]);
+    config.attempt_deadline = draws.pick(&[config.attempt_deadline, ms(5_000), ms(2_500)]);
+    config.silence = draws.pick(&[config.silence, ms(10_000), ms(5_000)]);
+    config.ladder = match draws.below(6) {
+        0 => Ladder::Strict,
+        1 => Ladder::Race { fallback_delay: ms(100) },
+        _ => config.ladder,
+    };
+    if draws.one_in(3) {
+        config.backoff = Schedule::exponential(ms(50), ms(2_000)).with_jitter(draws.pick(&[0, 500, 1_000]));
+    }
+    let limits = &mut config.limits;
+    limits.max_message = max_message;
+    limits.channel_credit = draws.pick(&[limits.channel_credit, max_message + 8, 2 * max_message]);
+    limits.session_credit = draws.pick(&[limits.session_credit, limits.channel_credit]);
+    limits.send_buffer = draws.pick(&[limits.send_buffer, max_message as usize + 8]);
+    limits.pending_messages = draws.pick(&[limits.pending_messages, 50]);
+    Host {
+        name: name.into(),
+        config,
+        accept: Accept::Anyone,
+        clock: ms(draws.pick(&[0, 1, 1_000_000, 1 << 40])),
+        reader: Reader::Prompt,
+    }
+}
+
+struct Swarm {
+    luck: Luck,
+    /// When the faults are over, in milliseconds.
+    healed: u64,
+    scenario: Scenario,
+}
+
+impl Swarm {
+    /// Everybody dials the second host.
+    fn dials(&mut self, draws: &mut Draws) {
+        for host in [0, 2].into_iter().filter(|host| *host < self.scenario.hosts.len()) {
+            let at = ms(draws.below(50));
+            let what = What::Connect { to: 1, by_name: draws.one_in(6) };
+            self.scenario.ops.push(Op { at, host, what });
+        }
+    }
+
+    fn pairs(&self) -> &'static [(usize, usize)] {
+        if self.scenario.hosts.len() > 2 { &[(0, 1), (1, 0), (2, 1), (1, 2)] } else { &[(0, 1), (1, 0)] }
+    }
+
+    fn traffic(&mut self) {
+        for (row, (host, to)) in (0..).zip(self.pairs()) {
+            let mut draws = Draws::new(self.luck, TRAFFIC + row);
+            for _ in 0..draws.between(1, 6) {
+                let size = draws.pick(&[0, 16, 40, 100, 700, 1_200, 3_000, 16_000]);
+                let count = draws.between(1, 250).min(1 + 100_000 / u64::from(size + 1));
+                let what = What::Send {
+                    to: *to,
+                    channel: draws.pick(&[0, 1, 7, 255]),
+                    count: u32::try_from(count).expect("at most 250"),
+                    size,
+                    every: ms(draws.pick(&[0, 1, 10, 100])),
+                };
+                let at = ms(draws.below(self.healed));
+                self.scenario.ops.push(Op { at, host: *host, what });
+            }
+        }
+    }
+
+    fn add(&mut self, family: Family, draws: &mut Draws) {
+        let mille = |draws: &mut Draws, low, high| u32::try_from(draws.between(low, high)).expect("at most 1000");
+        match family {
+            Family::Loss => {
+                let per_mille = mille(draws, 5, 300);
+                self.weather(family, draws, Trouble::Loss { per_mille });
+            }
+            Family::Burst => {
+                let (enter, leave, loss) = (mille(draws, 2, 50), mille(draws, 50, 300), mille(draws, 300, 1_000));
+                self.weather(family, draws, Trouble::Burst { enter, leave, loss });
+            }
+            Family::Duplicate => {
+                let per_mille = mille(draws, 5, 300);
+                self.weather(family, draws, Trouble::Duplicate { per_mille });
+            }
+            Family::Reorder => {
+                let (per_mille, by) = (mille(draws, 5, 300), ms(draws.between(1, 100)));
+                self.weather(family, draws, Trouble::Reorder { per_mille, by });
+            }
+            Family::Corrupt => {
+                let per_mille = mille(draws, 5, 150);
+                self.weather(family, draws, Trouble::Corrupt { per_mille });
+            }
+            Family::Jitter => {
+                let up_to = ms(draws.between(1, 100));
+                self.weather(family, draws, Trouble::Jitter { up_to });
+            }
+            Family::Rate => {
+                let bytes_per_second = draws.pick(&[20_000, 60_000, 200_000, 1_000_000]);
+                let buffer = draws.pick(&[4_000, 16_000, 64_000]);
+                self.weather(family, draws, Trouble::Rate { bytes_per_second, buffer });
+            }
+            Family::Mtu => {
+                let bytes = draws.pick(&[600, 1_000, 1_227, 1_228, 1_280, 1_400]);
+                self.weather(family, draws, Trouble::Mtu { bytes });
+            }
+            Family::UdpBlocked => self.firewall(family, draws, Protocol::Udp),
+            Family::TcpBlocked => self.firewall(family, draws, Protocol::Tcp),
+            Family::OneWay => {
+                let (from, until) = self.window(draws, 200, 8_000);
+                let way = if draws.one_in(2) { Way { from: 0, to: 1 } } else { Way { from: 1, to: 0 } };
+                let trouble = Trouble::Block { protocol: None, port: None, verdict: Verdict::Drop };
+                self.scenario.faults.push(Fault::path(family, way, trouble, from, until));
+            }
+            Family::Outage => {
+                for _ in 0..draws.between(1, 2) {
+                    let (from, until) = self.window(draws, 200, 15_000);
+                    let trouble = Trouble::Block { protocol: None, port: None, verdict: Verdict::Drop };
+                    self.both_ways(family, &trouble, from, until);
+                }
+            }
+            Family::Reset => {
+                for _ in 0..draws.between(1, 4) {
+                    let way = draws.pick(&[Way { from: 0, to: 1 }, Way { from: 1, to: 0 }]);
+                    self.moment(family, draws, FaultKind::Reset { way });
+                }
+            }
+            Family::HalfOpen => {
+                for _ in 0..draws.between(1, 2) {
+                    self.moment(family, draws, FaultKind::HalfOpen { way: Way { from: 0, to: 1 } });
+                }
+            }
+            Family::Crash => {
+                for _ in 0..draws.between(1, 2) {
+                    let host = usize::from(draws.one_in(2));
+                    let kind = FaultKind::Crash { host, power: draws.one_in(2) };
+                    let (from, until) = self.window(draws, 10, 8_000);
+                    self.scenario.faults.push(Fault { from, until, family, kind });
+                }
+            }
+            Family::Trickle => {
+                let (from, until) = self.window(draws, 500, 6_000);
+                let trouble = Trouble::Trickle {
+                    send_buffer: draws.pick(&[200, 1_000, 4_000]),
+                    piece: draws.pick(&[7, 100, 1_400]),
+                };
+                self.both_ways(family, &trouble, from, until);
+            }
+            Family::SlowReader => {
+                let host = usize::from(draws.one_in(2));
+                let batch = u32::try_from(draws.between(1, 20)).expect("at most 20");
+                self.scenario.hosts[host].reader = Reader::Slow { batch, every: ms(draws.between(20, 800)) };
+            }
+            Family::BothDial => {
+                let at = ms(draws.pick(&[0, 5, 20, 50, 100, 300, 1_000]) + draws.below(50));
+                self.scenario.ops.push(Op { at, host: 1, what: What::Connect { to: 0, by_name: draws.one_in(6) } });
+            }
+            Family::Cancel => {
+                for _ in 0..draws.between(1, 2) {
+                    let host = usize::from(draws.one_in(3));
+                    let at = if draws.one_in(2) { draws.below(400) } else { draws.below(self.healed) };
+                    let again = at + draws.pick(&[0, 1, 200, 2_000]);
+                    self.scenario.ops.push(Op { at: ms(at), host, what: What::Cancel { to: 1 - host } });
+                    if host == 0 && again < self.healed {
+                        let what = What::Connect { to: 1, by_name: false };
+                        self.scenario.ops.push(Op { at: ms(again), host, what });
+                    }
+                }
+            }
+            Family::Nudge => {
+                for _ in 0..draws.between(1, 4) {
+                    let host = usize::from(draws.one_in(2));
+                    let what = if draws.one_in(2) { What::RetryNow { to: 1 - host } } else { What::NetworkChanged };
+                    self.scenario.ops.push(Op { at: ms(draws.below(self.healed)), host, what });
+                }
+            }
+        }
+    }
+
+    /// From some moment to another, before everything is healed; often from the beginning.
+    fn window(&self, draws: &mut Draws, shortest: u64, longest: u64) -> (Duration, Option<Duration>) {
+        let from = if draws.one_in(4) { 0 } else { draws.below(self.healed * 3 / 4) };
+        let until = (from + draws.between(shortest, longest)).min(self.healed);
+        (ms(from), Some(ms(until)))
+    }
+
+    fn moment(&mut self, family: Family, draws: &mut Draws, kind: FaultKind) {
+        let from = ms(draws.below(self.healed));
+        self.scenario.faults.push(Fault { from, until: None, family, kind });
+    }
+
+    /// In both directions, or in one.
+    fn weather(&mut self, family: Family, draws: &mut Draws, trouble: Trouble) {
+        let (from, until) = self.window(draws, 1_000, self.healed);
+        let ways = draws.pick(&[&[(0, 1), (1, 0)][..], &[(0, 1), (1, 0)], &[(0, 1)], &[(1, 0)]]);
+        for (one, other) in ways.iter().copied() {
+            let way = Way { from: one, to: other };
+            self.scenario.faults.push(Fault::path(family, way, trouble.clone(), from, until));
+        }
+    }
+
+    fn both_ways(&mut self, family: Family, trouble: &Trouble, from: Duration, until: Option<Duration>) {
+        for way in [Way { from: 0, to: 1 }, Way { from: 1, to: 0 }] {
+            self.scenario.faults.push(Fault::path(family, way, trouble.clone(), from, until));
+        }
+    }
+
+    fn firewall(&mut self, family: Family, draws: &mut Draws, protocol: Protocol) {
+        let verdict = if draws.one_in(4) { Verdict::Reject } else { Verdict::Drop };
+        let trouble = Trouble::Block { protocol: Some(protocol), port: None, verdict };
+        let (from, until) = self.window(draws, 500, self.healed);
+        match draws.below(6) {
+            0 => self.scenario.faults.push(Fault::path(family, Way { from: 0, to: 1 }, trouble, from, until)),
+            1 => self.scenario.faults.push(Fault::path(family, Way { from: 1, to: 0 }, trouble, from, until)),
+            _ => self.both_ways(family, &trouble, from, until),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_on_in_a_good_part_of_the_seeds() {
+        for family in Family::ALL {
+            let on = (0..1_000).filter(|seed| Scenario::generate(*seed).families().any(|on| on == *family)).count();
+            assert!((300..=700).contains(&on), "{} is on in {on} of 1,000 seeds", family.name());
+        }
+    }
+
+    #[test]
+    fn scenarios_survive_their_text_and_are_whole() {
+        for seed in 0..200 {
+            let scenario = Scenario::generate(seed);
+            assert_eq!(Scenario::from_text(&scenario.to_text()).unwrap(), scenario);
+            let Ending::Converge { healed, .. } = scenario.ending else { panic!("seeds converge") };
+            assert!(scenario.faults.iter().all(|fault| fault.from <= healed));
+            assert!(scenario.faults.iter().filter_map(|fault| fault.until).all(|until| until <= healed));
+        }
+    }
+
+    #[test]
+    fn a_bad_scenario_is_refused_in_one_sentence() {
+        let good = Scenario::generate(1).to_text();
+        for (wrong, text) in [
+            ("no JSON", "hello".to_owned()),
+            ("no such host", good.replacen("\"to\": 1", "\"to\": 9", 1)),
+            ("no span", good.replacen("\"healed\": \"", "\"healed\": \"x", 1)),
+        ] {
+            let error = Scenario::from_text(&text).unwrap_err().to_string();
+            assert!(error.starts_with("this is not a scenario: "), "{wrong}: {error}");
+        }
+    }
+}

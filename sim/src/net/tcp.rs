@@ -1,0 +1,638 @@
+//! TCP as a kernel gives it: connections that take their time to open, bytes that arrive cut
+//! anywhere, writes that take only a part, loss that shows as delay, resets, ends that die in
+//! silence.
+//!
+//! Underneath is a small TCP: segments and cumulative acknowledgements that travel the same ways
+//! as datagrams, a retransmission timer (RFC 6298), fast retransmit, and a window that grows and
+//! shrinks. Segments are cut once and keep their boundaries when they are sent again.
+
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
+
+use burdock_core::NetError;
+use bytes::{Bytes, BytesMut};
+
+use crate::item::Item;
+use crate::luck::Purpose;
+use crate::net::link::{Fate, micros};
+use crate::net::{Delivery, EndRef, Machine, Net, NetItem};
+use crate::queue::Queue;
+use crate::scenario::{PORT, Protocol, address, host_at};
+
+/// The most bytes under way.
+const WINDOW: usize = 65_536;
+const SYN_RETRIES: u32 = 6;
+const SYN_ACK_RETRIES: u32 = 5;
+const RETRIES: u32 = 15;
+const FIRST_RTO: u64 = 1_000_000;
+const LEAST_RTO: u64 = 200_000;
+const MOST_RTO: u64 = 120_000_000;
+/// The most pieces that one segment is read in.
+const PIECES: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Segment {
+    Syn,
+    SynAck,
+    /// Everything before this offset has arrived.
+    Ack(u64),
+    /// A FIN takes one offset after the bytes.
+    Data {
+        offset: u64,
+        bytes: Bytes,
+        fin: bool,
+    },
+    Reset,
+}
+
+#[derive(Debug)]
+pub(crate) struct Conn {
+    hosts: [usize; 2],
+    ports: [u16; 2],
+    ends: [Option<End>; 2],
+    /// The server's kernel has seen it; a late SYN opens nothing again.
+    answered: bool,
+    /// Forgotten on the way: nothing passes any more.
+    vanished: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    SynSent,
+    SynReceived,
+    Open,
+}
+
+#[derive(Debug)]
+struct End {
+    phase: Phase,
+    /// Whether a process holds it; else the kernel finishes what was written, and no more.
+    held: bool,
+    closing: bool,
+    fin_sent: bool,
+
+    unsent: BytesMut,
+    flight: VecDeque<InFlight>,
+    flight_bytes: usize,
+    next: u64,
+    window: usize,
+    round: u32,
+    repeated_acks: u32,
+    /// The process was told that the buffer is full.
+    blocked: bool,
+
+    smoothed_rtt: u64,
+    retries: u32,
+    deadline: Option<u64>,
+    timer_queued: bool,
+
+    received: u64,
+    ahead: BTreeMap<u64, (Bytes, bool)>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    offset: u64,
+    bytes: Bytes,
+    fin: bool,
+    sent_at: u64,
+    /// The recovery in which it was sent again, 0 if it never was.
+    round: u32,
+}
+
+impl InFlight {
+    fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64 + u64::from(self.fin)
+    }
+
+    fn segment(&self) -> Segment {
+        Segment::Data { offset: self.offset, bytes: self.bytes.clone(), fin: self.fin }
+    }
+}
+
+impl End {
+    fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            held: true,
+            closing: false,
+            fin_sent: false,
+            unsent: BytesMut::new(),
+            flight: VecDeque::new(),
+            flight_bytes: 0,
+            next: 0,
+            window: 14_480,
+            round: 0,
+            repeated_acks: 0,
+            blocked: false,
+            smoothed_rtt: 0,
+            retries: 0,
+            deadline: None,
+            timer_queued: false,
+            received: 0,
+            ahead: BTreeMap::new(),
+        }
+    }
+
+    fn rto(&self) -> u64 {
+        let first = if self.smoothed_rtt == 0 { FIRST_RTO } else { (2 * self.smoothed_rtt).max(LEAST_RTO) };
+        first.saturating_mul(1 << self.retries.min(20)).min(MOST_RTO)
+    }
+
+    fn buffered(&self) -> usize {
+        self.unsent.len() + self.flight_bytes
+    }
+
+    fn finished(&self) -> bool {
+        self.closing && self.fin_sent && self.flight.is_empty()
+    }
+}
+
+impl Net {
+    /// Starts to open a connection.
+    pub(crate) fn connect(&mut self, now: u64, host: usize, to: SocketAddr, queue: &mut Queue<Item>) -> EndRef {
+        let number = self.next_conn;
+        self.next_conn += 1;
+        let target = host_at(to, self.hosts);
+        let port = 50_000 + u16::try_from(number % 10_000).expect("below 10,000");
+        self.conns.insert(
+            number,
+            Conn {
+                hosts: [host, target.unwrap_or(host)],
+                ports: [port, to.port()],
+                ends: [Some(End::new(Phase::SynSent)), None],
+                answered: to.port() != PORT,
+                vanished: target.is_none(),
+            },
+        );
+        let end = EndRef { conn: number, side: Side::Client };
+        self.transmit(now, end, Segment::Syn, queue);
+        self.arm(now, end, queue);
+        end
+    }
+
+    /// Gives bytes to the kernel, which takes some of them.
+    pub(crate) fn write(&mut self, now: u64, at: EndRef, data: &[u8], queue: &mut Queue<Item>) -> usize {
+        let (luck, link_buffer) = (self.luck, self.link.send_buffer as usize);
+        let Some(direction) = self.direction(at) else { return 0 };
+        let trickle = self.trickle[direction];
+        let Some(end) = self.end(at) else { return 0 };
+        let (buffer, piece) = trickle.map_or((link_buffer, usize::MAX), |(buffer, piece)| (buffer.max(1), piece));
+        let mut taken = data.len().min(buffer.saturating_sub(end.buffered()));
+        if end.phase != Phase::Open {
+            taken = 0;
+        }
+        if piece != usize::MAX && taken > 1 {
+            let number = end.next + end.unsent.len() as u64;
+            let most = luck.below(Purpose::ShortWrite, place(at), number, taken as u64);
+            taken = usize::try_from(most).expect("below a length") + 1;
+        }
+        end.unsent.extend_from_slice(&data[..taken]);
+        end.blocked |= taken < data.len();
+        self.pump(now, at, queue);
+        taken
+    }
+
+    /// The process lets go of its end; what it wrote is still delivered if it can be.
+    pub(crate) fn close(&mut self, now: u64, at: EndRef, queue: &mut Queue<Item>) {
+        let Some(end) = self.end(at) else { return };
+        end.held = false;
+        end.closing = true;
+        match end.phase {
+            Phase::SynSent => self.remove(at),
+            Phase::SynReceived => self.abort(now, at, queue),
+            Phase::Open => self.pump(now, at, queue),
+        }
+    }
+
+    /// Ends it with a reset.
+    pub(crate) fn abort(&mut self, now: u64, at: EndRef, queue: &mut Queue<Item>) {
+        if self.end(at).is_some() {
+            self.transmit(now, at, Segment::Reset, queue);
+            self.remove(at);
+        }
+    }
+
+    /// The process of this host is gone: its kernel closes what it held.
+    pub(crate) fn orphan_all(&mut self, now: u64, host: usize, queue: &mut Queue<Item>) {
+        for at in self.ends_of(|conn, side| conn.hosts[side as usize] == host) {
+            self.close(now, at, queue);
+        }
+    }
+
+    /// The machine of this host is gone, and all that it knew.
+    pub(crate) fn forget_all(&mut self, host: usize) {
+        for at in self.ends_of(|conn, side| conn.hosts[side as usize] == host) {
+            self.remove(at);
+        }
+    }
+
+    /// Connections between two hosts are forgotten by what is between them.
+    pub(crate) fn vanish(&mut self, a: usize, b: usize) {
+        for conn in self.conns.values_mut().filter(|conn| between(conn, a, b)) {
+            conn.vanished = true;
+            self.resets += 1;
+        }
+    }
+
+    /// Somebody on the way resets every connection between two hosts, as `victim` sees it.
+    pub(crate) fn reset(&mut self, a: usize, victim: usize, out: &mut Vec<Delivery>) {
+        for at in self.ends_of(|conn, side| between(conn, a, victim) && conn.hosts[side as usize] == victim) {
+            self.resets += 1;
+            self.break_end(at, NetError::Reset, out);
+        }
+    }
+
+    /// Connections that a process of this host holds.
+    pub(crate) fn held_by(&self, host: usize) -> usize {
+        let held = |conn: &&Conn| {
+            (0..2).any(|side| conn.hosts[side] == host && conn.ends[side].as_ref().is_some_and(|end| end.held))
+        };
+        self.conns.values().filter(held).count()
+    }
+
+    pub(crate) fn segment_arrives(
+        &mut self,
+        now: u64,
+        at: EndRef,
+        segment: Segment,
+        queue: &mut Queue<Item>,
+        out: &mut Vec<Delivery>,
+    ) {
+        let Some(conn) = self.conns.get(&at.conn) else { return };
+        let host = conn.hosts[at.side as usize];
+        let from = address_of(conn, at.side.other());
+        let answered = conn.answered;
+        if conn.vanished || self.machines[host] == Machine::Off {
+            return;
+        }
+        let running = self.machines[host] == Machine::Running;
+        let phase = self.end(at).map(|end| end.phase);
+        if phase == Some(Phase::SynReceived) && matches!(segment, Segment::Ack(_) | Segment::Data { .. }) {
+            let end = self.end(at).expect("it has a phase");
+            end.phase = Phase::Open;
+            end.deadline = None;
+            end.retries = 0;
+            out.push(Delivery::Accepted { host, end: at, from });
+        }
+        match (segment, phase) {
+            (Segment::Syn, None) if running && !answered && at.side == Side::Server => {
+                let conn = self.conns.get_mut(&at.conn).expect("looked up above");
+                conn.answered = true;
+                conn.ends[at.side as usize] = Some(End::new(Phase::SynReceived));
+                self.transmit(now, at, Segment::SynAck, queue);
+                self.arm(now, at, queue);
+            }
+            (Segment::Syn, Some(Phase::SynReceived)) => self.transmit(now, at, Segment::SynAck, queue),
+            (Segment::Syn, Some(_)) => {}
+            (Segment::SynAck, Some(Phase::SynSent)) => {
+                let end = self.end(at).expect("it has a phase");
+                end.phase = Phase::Open;
+                end.deadline = None;
+                end.retries = 0;
+                out.push(Delivery::Opened { host, end: at });
+                self.transmit(now, at, Segment::Ack(0), queue);
+            }
+            (Segment::SynAck, Some(_)) => self.acknowledge(now, at, queue),
+            (Segment::Reset, Some(phase)) => {
+                let error = if phase == Phase::SynSent { NetError::Refused } else { NetError::Reset };
+                self.break_end(at, error, out);
+            }
+            (Segment::Ack(upto), Some(_)) => self.acked(now, at, host, upto, queue, out),
+            (Segment::Data { offset, bytes, fin }, Some(_)) => {
+                self.data(now, at, host, offset, bytes, fin, queue, out);
+            }
+            // Nobody is there any more. A FIN alone gets its ack, as from TIME-WAIT.
+            (Segment::Data { offset, bytes, fin: true }, None) if bytes.is_empty() => {
+                self.transmit(now, at, Segment::Ack(offset + 1), queue);
+            }
+            (Segment::Syn | Segment::SynAck | Segment::Data { .. }, None) => {
+                self.transmit(now, at, Segment::Reset, queue);
+            }
+            (Segment::Ack(_) | Segment::Reset, None) => {}
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a segment in its parts")]
+    fn data(
+        &mut self,
+        now: u64,
+        at: EndRef,
+        host: usize,
+        offset: u64,
+        bytes: Bytes,
+        fin: bool,
+        queue: &mut Queue<Item>,
+        out: &mut Vec<Delivery>,
+    ) {
+        let luck = self.luck;
+        let piece = self.direction(EndRef { side: at.side.other(), ..at }).and_then(|way| self.trickle[way]);
+        let Some(end) = self.end(at) else { return };
+        if end.phase == Phase::SynSent {
+            return;
+        }
+        if !end.held && !bytes.is_empty() && offset >= end.received {
+            // Closed while the peer still sends: the kernel resets.
+            return self.abort(now, at, queue);
+        }
+        if offset >= end.received {
+            end.ahead.insert(offset, (bytes, fin));
+        }
+        let mut arrived: Vec<Bytes> = Vec::new();
+        let mut finished = false;
+        let first = end.received;
+        while let Some((bytes, fin)) = end.ahead.remove(&end.received) {
+            end.received += bytes.len() as u64 + u64::from(fin);
+            finished |= fin;
+            if !bytes.is_empty() {
+                arrived.push(bytes);
+            }
+        }
+        let held = end.held;
+        if finished {
+            end.held = false;
+            end.closing = true;
+        }
+        if held && !arrived.is_empty() {
+            let total = arrived.iter().map(Bytes::len).sum();
+            let mut all = self.spare.pop().unwrap_or_default();
+            all.clear();
+            all.reserve(total);
+            for bytes in &arrived {
+                all.extend_from_slice(bytes);
+            }
+            match piece {
+                None => out.push(Delivery::Data { host, end: at, data: all }),
+                Some((_, piece)) => {
+                    let mut done = 0;
+                    for number in 0.. {
+                        let most = luck.below(Purpose::Piece, place(at), first + done as u64, piece.max(1) as u64);
+                        let len = usize::try_from(most).expect("below a length") + 1;
+                        let len = if number + 1 == PIECES { total - done } else { len.min(total - done) };
+                        out.push(Delivery::Data { host, end: at, data: all[done..done + len].to_vec() });
+                        done += len;
+                        if done == total {
+                            break;
+                        }
+                    }
+                    self.recycle(all);
+                }
+            }
+        }
+        if finished && held {
+            out.push(Delivery::Closed { host, end: at, error: None });
+        }
+        self.acknowledge(now, at, queue);
+        if finished {
+            self.pump(now, at, queue);
+        }
+    }
+
+    fn acked(
+        &mut self,
+        now: u64,
+        at: EndRef,
+        host: usize,
+        upto: u64,
+        queue: &mut Queue<Item>,
+        out: &mut Vec<Delivery>,
+    ) {
+        let buffer = self.buffer(at);
+        let Some(end) = self.end(at) else { return };
+        let mut progress = false;
+        while let Some(first) = end.flight.front().filter(|first| first.end() <= upto) {
+            if first.round == 0 {
+                let sample = now - first.sent_at;
+                end.smoothed_rtt = if end.smoothed_rtt == 0 { sample } else { (7 * end.smoothed_rtt + sample) / 8 };
+            }
+            end.flight_bytes -= first.bytes.len();
+            end.window = (end.window + first.bytes.len()).min(WINDOW);
+            end.flight.pop_front();
+            progress = true;
+        }
+        let mut again = Vec::new();
+        if progress {
+            end.retries = 0;
+            end.repeated_acks = 0;
+            let round = end.round;
+            for old in end.flight.iter_mut().take_while(|old| old.round < round).take(2) {
+                if round > 0 && old.sent_at + end.smoothed_rtt < now {
+                    old.round = round;
+                    again.push(old.segment());
+                }
+            }
+            end.deadline = (!end.flight.is_empty()).then(|| now + end.rto());
+        } else if !end.flight.is_empty() {
+            end.repeated_acks += 1;
+            if end.repeated_acks.is_multiple_of(3) {
+                end.round += 1;
+                end.window = (end.window / 2).max(2_896);
+                let round = end.round;
+                if let Some(first) = end.flight.front_mut() {
+                    first.round = round;
+                    again.push(first.segment());
+                }
+            }
+        }
+        let writable = end.blocked && end.held && end.buffered() * 2 <= buffer;
+        end.blocked &= !writable;
+        let finished = end.finished();
+        for segment in again {
+            self.transmit(now, at, segment, queue);
+        }
+        if finished {
+            return self.remove(at);
+        }
+        self.pump(now, at, queue);
+        if writable {
+            out.push(Delivery::Writable { host, end: at });
+        }
+    }
+
+    pub(crate) fn timer(&mut self, now: u64, at: EndRef, queue: &mut Queue<Item>, out: &mut Vec<Delivery>) {
+        let Some(end) = self.end(at) else { return };
+        end.timer_queued = false;
+        let Some(deadline) = end.deadline else { return };
+        if now < deadline {
+            return self.queue_timer(at, deadline, queue);
+        }
+        end.retries += 1;
+        let (segment, most) = match end.phase {
+            Phase::SynSent => (Segment::Syn, SYN_RETRIES),
+            Phase::SynReceived => (Segment::SynAck, SYN_ACK_RETRIES),
+            Phase::Open => {
+                end.round += 1;
+                end.window = 2_896;
+                end.repeated_acks = 0;
+                let round = end.round;
+                let Some(first) = end.flight.front_mut() else {
+                    end.deadline = None;
+                    return;
+                };
+                first.round = round;
+                (first.segment(), RETRIES)
+            }
+        };
+        if end.retries > most {
+            return self.break_end(at, NetError::TimedOut, out);
+        }
+        self.transmit(now, at, segment, queue);
+        self.arm(now, at, queue);
+    }
+
+    /// Sends what the window allows.
+    fn pump(&mut self, now: u64, at: EndRef, queue: &mut Queue<Item>) {
+        let luck = self.luck;
+        let Some(direction) = self.direction(at) else { return };
+        let largest = self.paths[direction].segment();
+        loop {
+            let Some(end) = self.end(at) else { return };
+            if end.phase != Phase::Open || end.flight_bytes >= end.window {
+                return;
+            }
+            let fin = end.closing && end.unsent.is_empty();
+            if end.unsent.is_empty() && (!fin || end.fin_sent) {
+                return;
+            }
+            let mut len = end.unsent.len().min(largest);
+            if len > 1 && luck.strikes(Purpose::Segment, place(at), end.next, 125) {
+                let cut = luck.below(Purpose::Segment, place(at) + (1 << 32), end.next, len as u64 - 1);
+                len = usize::try_from(cut).expect("below a length") + 1;
+            }
+            let bytes = end.unsent.split_to(len).freeze();
+            end.fin_sent |= fin;
+            let sent = InFlight { offset: end.next, bytes, fin, sent_at: now, round: 0 };
+            end.next = sent.end();
+            end.flight_bytes += len;
+            let segment = sent.segment();
+            end.flight.push_back(sent);
+            let idle = end.deadline.is_none();
+            self.transmit(now, at, segment, queue);
+            if idle {
+                self.arm(now, at, queue);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, now: u64, at: EndRef, queue: &mut Queue<Item>) {
+        if let Some(end) = self.end(at) {
+            let ack = Segment::Ack(end.received);
+            self.transmit(now, at, ack, queue);
+        }
+    }
+
+    fn transmit(&mut self, now: u64, from: EndRef, segment: Segment, queue: &mut Queue<Item>) {
+        let Some(conn) = self.conns.get(&from.conn) else { return };
+        if conn.vanished {
+            return;
+        }
+        let len = if let Segment::Data { bytes, .. } = &segment { bytes.len() } else { 0 };
+        let (mine, theirs) = (from.side as usize, from.side.other() as usize);
+        let ports = [conn.ports[mine], conn.ports[theirs]];
+        let path = &mut self.paths[conn.hosts[mine] * self.hosts + conn.hosts[theirs]];
+        match path.fate(now, Protocol::Tcp, ports, len, self.luck) {
+            Fate::Lost => {}
+            Fate::Rejected(_) => {
+                let back = now + micros(self.link.latency);
+                queue.push(back, NetItem::Segment { to: from, segment: Segment::Reset }.into());
+            }
+            Fate::Arrives { at, .. } => {
+                let to = EndRef { side: from.side.other(), ..from };
+                queue.push(at, NetItem::Segment { to, segment }.into());
+            }
+        }
+    }
+
+    fn arm(&mut self, now: u64, at: EndRef, queue: &mut Queue<Item>) {
+        let Some(end) = self.end(at) else { return };
+        let deadline = now + end.rto();
+        end.deadline = Some(deadline);
+        self.queue_timer(at, deadline, queue);
+    }
+
+    fn queue_timer(&mut self, at: EndRef, deadline: u64, queue: &mut Queue<Item>) {
+        let Some(end) = self.end(at) else { return };
+        if !end.timer_queued {
+            end.timer_queued = true;
+            queue.push(deadline, NetItem::Timer { end: at }.into());
+        }
+    }
+
+    fn break_end(&mut self, at: EndRef, error: NetError, out: &mut Vec<Delivery>) {
+        let Some(conn) = self.conns.get(&at.conn) else { return };
+        let host = conn.hosts[at.side as usize];
+        let told = conn.ends[at.side as usize].as_ref().is_some_and(|end| end.held && end.phase != Phase::SynReceived);
+        self.remove(at);
+        if told {
+            out.push(Delivery::Closed { host, end: at, error: Some(error) });
+        }
+    }
+
+    fn remove(&mut self, at: EndRef) {
+        if let Some(conn) = self.conns.get_mut(&at.conn) {
+            conn.ends[at.side as usize] = None;
+            if conn.answered && conn.ends.iter().all(Option::is_none) {
+                self.conns.remove(&at.conn);
+            } else if at.side == Side::Client && !conn.answered {
+                // A SYN under way would open the server's end for nobody.
+                conn.answered = true;
+                self.conns.remove(&at.conn);
+            }
+        }
+    }
+
+    fn end(&mut self, at: EndRef) -> Option<&mut End> {
+        self.conns.get_mut(&at.conn)?.ends[at.side as usize].as_mut()
+    }
+
+    /// The index of the way on which this end sends.
+    fn direction(&self, at: EndRef) -> Option<usize> {
+        let conn = self.conns.get(&at.conn)?;
+        Some(conn.hosts[at.side as usize] * self.hosts + conn.hosts[at.side.other() as usize])
+    }
+
+    fn buffer(&self, at: EndRef) -> usize {
+        let trickle = self.direction(at).and_then(|way| self.trickle[way]);
+        trickle.map_or(self.link.send_buffer as usize, |(buffer, _)| buffer.max(1))
+    }
+
+    fn ends_of(&self, wanted: impl Fn(&Conn, Side) -> bool) -> Vec<EndRef> {
+        let mut found = Vec::new();
+        for (number, conn) in &self.conns {
+            for side in [Side::Client, Side::Server] {
+                if conn.ends[side as usize].is_some() && wanted(conn, side) {
+                    found.push(EndRef { conn: *number, side });
+                }
+            }
+        }
+        found
+    }
+}
+
+fn between(conn: &Conn, a: usize, b: usize) -> bool {
+    conn.hosts == [a, b] || conn.hosts == [b, a]
+}
+
+fn address_of(conn: &Conn, side: Side) -> SocketAddr {
+    SocketAddr::new(address(conn.hosts[side as usize]).ip(), conn.ports[side as usize])
+}
+
+/// The place of an end's luck.
+fn place(at: EndRef) -> u64 {
+    u64::from(at.conn) * 2 + at.side as u64
+}

@@ -1,0 +1,159 @@
+//! What an observer sees: no ephemeral key in two different handshakes, no packet number twice
+//! under one key, and streams that are whole packets one after another.
+
+use core::hash::Hasher;
+use std::collections::BTreeMap;
+
+use siphasher::sip::SipHasher13;
+
+use crate::net::EndRef;
+use crate::oracle::{Verdict, require};
+
+const ORACLE: &str = "wire";
+const INIT: u8 = 0x08;
+const RESP: u8 = 0x09;
+const DATA: u8 = 0x0B;
+/// The last field of an initiation, which alone may differ when one is sent again.
+const MAC2: usize = 16;
+
+#[derive(Debug, Default)]
+pub(crate) struct Wire {
+    ephemerals: BTreeMap<[u8; 32], (u64, bool)>,
+    /// The last number by sender and receiver index.
+    numbers: BTreeMap<(usize, u32), u64>,
+    streams: BTreeMap<EndRef, Framing>,
+    pub(crate) packets: u64,
+}
+
+/// How far the bytes written on a stream have come.
+#[derive(Debug, Default)]
+struct Framing {
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    pub(crate) fn datagram(&mut self, host: usize, packet: &[u8]) -> Verdict {
+        self.packet(host, packet, false)
+    }
+
+    /// The kernel took these bytes.
+    pub(crate) fn written(&mut self, host: usize, end: EndRef, bytes: &[u8]) -> Verdict {
+        let mut framing = self.streams.remove(&end).unwrap_or_default();
+        framing.buffer.extend_from_slice(bytes);
+        let mut at = 0;
+        while let Some(header) = framing.buffer[at..].first_chunk::<2>() {
+            let len = usize::from(u16::from_be_bytes(*header));
+            require((17..=16_384).contains(&len), ORACLE, || {
+                format!("host {host} wrote a frame of {len} bytes on a stream: it is out of step")
+            })?;
+            let Some(packet) = framing.buffer.get(at + 2..at + 2 + len) else { break };
+            self.packet(host, packet, true)?;
+            at += 2 + len;
+        }
+        framing.buffer.drain(..at);
+        self.streams.insert(end, framing);
+        Ok(())
+    }
+
+    /// Whether what was written ends within a packet.
+    pub(crate) fn closed(&mut self, end: EndRef) -> bool {
+        self.streams.remove(&end).is_some_and(|framing| !framing.buffer.is_empty())
+    }
+
+    fn packet(&mut self, host: usize, packet: &[u8], stream: bool) -> Verdict {
+        self.packets += 1;
+        match packet.first() {
+            Some(&(INIT | RESP)) => self.handshake(host, packet, stream),
+            Some(&DATA) => self.data(host, packet),
+            _ => Ok(()),
+        }
+    }
+
+    fn handshake(&mut self, host: usize, packet: &[u8], stream: bool) -> Verdict {
+        let init = packet[0] == INIT;
+        require(stream || packet.len() == 1200, ORACLE, || {
+            format!("host {host} sent a handshake packet of {} bytes by UDP; it must have 1,200", packet.len())
+        })?;
+        let Some(ephemeral) = packet.get(8..40).and_then(|bytes| bytes.first_chunk::<32>()) else {
+            return require(false, ORACLE, || format!("host {host} sent half a handshake packet"));
+        };
+        let mut hash = SipHasher13::new();
+        hash.write(if init { &packet[..packet.len().saturating_sub(MAC2)] } else { packet });
+        let seen = (hash.finish(), stream);
+        let before = *self.ephemerals.entry(*ephemeral).or_insert(seen);
+        require(before == seen, ORACLE, || format!("host {host} used one ephemeral key in two different handshakes"))
+    }
+
+    fn data(&mut self, host: usize, packet: &[u8]) -> Verdict {
+        let (Some(index), Some(number)) = (
+            packet.get(4..8).and_then(|bytes| bytes.first_chunk::<4>()),
+            packet.get(8..16).and_then(|bytes| bytes.first_chunk::<8>()),
+        ) else {
+            return require(false, ORACLE, || format!("host {host} sent half a packet"));
+        };
+        let (index, number) = (u32::from_be_bytes(*index), u64::from_be_bytes(*number));
+        let before = self.numbers.insert((host, index), number);
+        require(before.is_none_or(|before| before < number), ORACLE, || {
+            format!(
+                "host {host} sent packet {number} to receiver index {index:08x} after packet {}: a nonce is used twice",
+                before.unwrap_or_default()
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::tcp::Side;
+
+    fn data(index: u8, number: u8) -> Vec<u8> {
+        let mut packet = vec![0; 40];
+        packet[0] = DATA;
+        packet[7] = index;
+        packet[15] = number;
+        packet
+    }
+
+    #[test]
+    fn r1_a_number_used_twice_is_seen() {
+        // Mutation: `before < number` into `before <= number` makes this fail.
+        let mut wire = Wire::default();
+        wire.datagram(0, &data(1, 0)).unwrap();
+        wire.datagram(0, &data(1, 1)).unwrap();
+        wire.datagram(0, &data(2, 0)).unwrap();
+        wire.datagram(1, &data(1, 0)).unwrap();
+        assert!(wire.datagram(0, &data(1, 1)).unwrap_err().message.contains("nonce"));
+    }
+
+    #[test]
+    fn h7_an_ephemeral_key_in_two_handshakes_is_seen() {
+        // Mutation: leaving `stream` out of `seen` makes this fail.
+        let mut wire = Wire::default();
+        let mut init = vec![7; 1200];
+        init[0] = INIT;
+        wire.datagram(0, &init).unwrap();
+        wire.datagram(0, &init).unwrap();
+        init[1190] ^= 1;
+        wire.datagram(0, &init).unwrap();
+        let end = EndRef { conn: 0, side: Side::Client };
+        let framed = [&1200u16.to_be_bytes()[..], &init].concat();
+        assert!(wire.written(0, end, &framed).is_err());
+        init[500] ^= 1;
+        assert!(wire.datagram(0, &init).is_err());
+    }
+
+    #[test]
+    fn t1_a_stream_out_of_step_is_seen() {
+        // Mutation: `at += 2 + len` into `at += len` makes this fail.
+        let mut wire = Wire::default();
+        let end = EndRef { conn: 0, side: Side::Client };
+        let framed: Vec<u8> = (0..3).flat_map(|number| [&40u16.to_be_bytes()[..], &data(1, number)].concat()).collect();
+        for bytes in framed.chunks(5) {
+            wire.written(0, end, bytes).unwrap();
+        }
+        assert_eq!(wire.packets, 3);
+        assert!(wire.written(0, end, &data(1, 9)[1..]).is_err());
+        assert!(!wire.closed(end));
+    }
+}

@@ -1,0 +1,139 @@
+//! Scenarios with names, for tests that ask one question.
+
+use core::time::Duration;
+
+use burdock_core::Config;
+
+use crate::scenario::{
+    Accept, Ending, Family, Fault, FaultKind, Host, Link, Op, Protocol, Reader, Scenario, Trouble, Verdict, Way, What,
+};
+
+/// What has become of a peer that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// Its machine is off, or a firewall stands before it.
+    Silent,
+    /// Its machine says that nobody listens.
+    Refusing,
+}
+
+const BOTH: [Way; 2] = [Way { from: 0, to: 1 }, Way { from: 1, to: 0 }];
+
+impl Scenario {
+    /// Alice dials Bob at the very beginning, over 20 ms each way; nothing goes wrong. Both have the
+    /// streamer preset without jitter.
+    #[must_use]
+    pub fn calm(seed: u64) -> Self {
+        let mut config = Config::streamer();
+        config.backoff = config.backoff.with_jitter(0);
+        let host = |name: &str| Host {
+            name: name.into(),
+            config: config.clone(),
+            accept: Accept::Anyone,
+            clock: Duration::ZERO,
+            reader: Reader::Prompt,
+        };
+        Self {
+            seed,
+            hosts: vec![host("alice"), host("bob")],
+            link: Link { latency: Duration::from_millis(20), mtu: 1_500, send_buffer: 65_536 },
+            faults: Vec::new(),
+            ops: vec![Op { at: Duration::ZERO, host: 0, what: What::Connect { to: 1, by_name: false } }],
+            ending: Ending::Converge { healed: Duration::from_secs(10), closers: vec![0] },
+        }
+    }
+
+    /// UDP vanishes in both directions, for ever.
+    #[must_use]
+    pub fn udp_black_hole(seed: u64) -> Self {
+        Self::calm(seed).blocked(Family::UdpBlocked, Some(Protocol::Udp), Duration::ZERO, None)
+    }
+
+    /// Nothing passes from `from` on for `lasting`, while `messages` of 100 bytes go each way, all
+    /// given to `send` just before.
+    #[must_use]
+    pub fn outage(seed: u64, from: Duration, lasting: Duration, messages: u32) -> Self {
+        let mut scenario = Self::calm(seed).blocked(Family::Outage, None, from, Some(from + lasting));
+        scenario.ending = Ending::Converge { healed: from + lasting, closers: vec![0] };
+        let sent = from.saturating_sub(Duration::from_millis(5));
+        scenario.sending(0, 1, messages, 100, sent).sending(1, 0, messages, 100, sent)
+    }
+
+    /// Bob goes away for good once the session has proved healthy (15 s); the run stops five minutes later.
+    #[must_use]
+    pub fn peer_gone(seed: u64, gone: Gone) -> Self {
+        let from = Duration::from_secs(15);
+        let mut scenario = Self::calm(seed);
+        scenario.ending = Ending::Stop { at: Duration::from_secs(300) };
+        match gone {
+            Gone::Silent => scenario.blocked(Family::Outage, None, from, None),
+            Gone::Refusing => {
+                let kind = FaultKind::Crash { host: 1, power: false };
+                scenario.faults.push(Fault { from, until: None, family: Family::Crash, kind });
+                scenario
+            }
+        }
+    }
+
+    /// Bob dials Alice, too, `delay` later.
+    #[must_use]
+    pub fn both_dial(seed: u64, delay: Duration) -> Self {
+        let mut scenario = Self::calm(seed);
+        scenario.ops.push(Op { at: delay, host: 1, what: What::Connect { to: 0, by_name: false } });
+        scenario
+    }
+
+    /// The process of `host` is killed (or loses power) at `from` and starts again after `lasting`.
+    #[must_use]
+    pub fn restart(seed: u64, host: usize, power: bool, from: Duration, lasting: Duration) -> Self {
+        let mut scenario = Self::calm(seed);
+        let kind = FaultKind::Crash { host, power };
+        scenario.faults.push(Fault { from, until: Some(from + lasting), family: Family::Crash, kind });
+        scenario
+    }
+
+    /// `count` messages of `size` bytes, given to `send` at once.
+    #[must_use]
+    pub fn sending(mut self, host: usize, to: usize, count: u32, size: u32, at: Duration) -> Self {
+        let what = What::Send { to, channel: 0, count, size, every: Duration::ZERO };
+        self.ops.push(Op { at, host, what });
+        self
+    }
+
+    /// `trouble` in both directions between the first two hosts.
+    #[must_use]
+    pub fn troubled(mut self, family: Family, trouble: &Trouble, from: Duration, until: Option<Duration>) -> Self {
+        self.faults.extend(BOTH.map(|way| Fault::path(family, way, trouble.clone(), from, until)));
+        self
+    }
+
+    /// A silent firewall in both directions between the first two hosts.
+    #[must_use]
+    pub fn blocked(self, family: Family, protocol: Option<Protocol>, from: Duration, until: Option<Duration>) -> Self {
+        let trouble = Trouble::Block { protocol, port: None, verdict: Verdict::Drop };
+        self.troubled(family, &trouble, from, until)
+    }
+
+    /// The generated scenario of a seed with these families of faults alone.
+    #[must_use]
+    pub fn restricted(seed: u64, families: &[Family]) -> Self {
+        let mut scenario = Self::generate(seed);
+        let keeps = |family| families.contains(&family);
+        scenario.faults.retain(|fault| keeps(fault.family));
+        if !keeps(Family::SlowReader) {
+            scenario.hosts.iter_mut().for_each(|host| host.reader = Reader::Prompt);
+        }
+        let mut dialled = false;
+        scenario.ops.retain(|op| match op.what {
+            What::Cancel { .. } => keeps(Family::Cancel),
+            What::RetryNow { .. } | What::NetworkChanged => keeps(Family::Nudge),
+            What::Connect { .. } if op.host == 1 => keeps(Family::BothDial),
+            What::Connect { .. } if op.host == 0 => {
+                let first = !core::mem::replace(&mut dialled, true);
+                first || keeps(Family::Cancel)
+            }
+            _ => true,
+        });
+        scenario
+    }
+}

@@ -1,0 +1,488 @@
+//! What is to happen: plain data that can be read, saved, edited and replayed. A run depends on
+//! nothing else.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+
+use burdock_core::Config;
+use serde::{Deserialize, Serialize};
+
+use crate::span;
+
+/// One simulated world from beginning to end.
+///
+/// ```
+/// use burdock_sim::Scenario;
+///
+/// let scenario = Scenario::generate(7);
+/// let text = scenario.to_text();
+/// assert_eq!(Scenario::from_text(&text)?, scenario);
+/// # Ok::<(), burdock_sim::ScenarioError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Names the scenario: the luck of its packets, the keys and the contents of its messages are
+    /// hashes of it.
+    pub seed: u64,
+    /// The processes.
+    pub hosts: Vec<Host>,
+    /// The way between any two hosts, in each direction, while nothing is wrong.
+    pub link: Link,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// What the applications do.
+    pub ops: Vec<Op>,
+    /// How the run ends.
+    pub ending: Ending,
+}
+
+/// One process: an endpoint, its application, its machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Its name in logs.
+    pub name: String,
+    /// How its endpoint behaves.
+    pub config: Config,
+    /// Who may open a session with it.
+    pub accept: Accept,
+    /// What its clock shows when the run begins.
+    #[serde(with = "span")]
+    pub clock: Duration,
+    /// How its application reads.
+    pub reader: Reader,
+}
+
+/// Who may open a session with a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accept {
+    /// Everybody.
+    Anyone,
+    /// The hosts with these indices.
+    Hosts(Vec<usize>),
+}
+
+/// How an application takes its messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reader {
+    /// All of them, as soon as it is told.
+    Prompt,
+    /// A few at a time, until the faults are healed; each handful counts as taken only when the
+    /// next one is fetched.
+    Slow {
+        /// How many.
+        batch: u32,
+        /// How often.
+        #[serde(with = "span")]
+        every: Duration,
+    },
+}
+
+/// The way from one host to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// How long a packet takes.
+    #[serde(with = "span")]
+    pub latency: Duration,
+    /// The largest IP packet, in bytes.
+    pub mtu: u32,
+    /// Bytes that the kernel buffers for sending on one TCP connection.
+    pub send_buffer: u32,
+}
+
+/// Something that goes wrong for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When it begins.
+    #[serde(with = "span")]
+    pub from: Duration,
+    /// When it is over; never, if there is none. What happens at one moment has no duration.
+    #[serde(with = "span::option", default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Duration>,
+    /// Which family of faults it was drawn from.
+    pub family: Family,
+    /// What it is.
+    pub kind: FaultKind,
+}
+
+/// A direction: packets from one host to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Way {
+    /// The index of the sending host.
+    pub from: usize,
+    /// The index of the receiving host.
+    pub to: usize,
+}
+
+/// What a fault does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// The way between two hosts behaves badly.
+    Path {
+        /// In which direction.
+        way: Way,
+        /// How.
+        trouble: Trouble,
+    },
+    /// Every TCP connection between two hosts is reset at one end; the other end learns of it when
+    /// it sends.
+    Reset {
+        /// `to` is the host that hears of it at once.
+        way: Way,
+    },
+    /// The state of every TCP connection between two hosts is forgotten on the way: their packets
+    /// vanish from now on.
+    HalfOpen {
+        /// Which two.
+        way: Way,
+    },
+    /// The process ends; it starts again, with the same identity and no memory, when the fault is
+    /// over.
+    Crash {
+        /// The index of the host.
+        host: usize,
+        /// Whether its machine goes down too: then nothing says so to its peers.
+        power: bool,
+    },
+}
+
+/// How a way behaves badly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// Each packet is lost with this chance.
+    Loss {
+        /// In thousandths.
+        per_mille: u32,
+    },
+    /// The Gilbert-Elliott model: a good state without loss and a bad state.
+    Burst {
+        /// The chance to turn bad, per packet, in thousandths.
+        enter: u32,
+        /// The chance to turn good again, per packet, in thousandths.
+        leave: u32,
+        /// The loss while bad, in thousandths.
+        loss: u32,
+    },
+    /// A datagram arrives twice with this chance.
+    Duplicate {
+        /// In thousandths.
+        per_mille: u32,
+    },
+    /// A packet is overtaken by those behind it.
+    Reorder {
+        /// The chance of it, in thousandths.
+        per_mille: u32,
+        /// By how much it is late, at most.
+        #[serde(with = "span")]
+        by: Duration,
+    },
+    /// A datagram has a bit flipped with this chance. (TCP: the kernel drops it.)
+    Corrupt {
+        /// In thousandths.
+        per_mille: u32,
+    },
+    /// The latency varies, without changing the order.
+    Jitter {
+        /// By at most this.
+        #[serde(with = "span")]
+        up_to: Duration,
+    },
+    /// A bottleneck with a finite buffer, which drops what does not fit.
+    Rate {
+        /// Bytes per second.
+        bytes_per_second: u64,
+        /// Bytes that may wait.
+        buffer: u64,
+    },
+    /// Larger IP packets vanish. (TCP: segments fit.)
+    Mtu {
+        /// In bytes, IP and UDP headers (28) included.
+        bytes: u32,
+    },
+    /// A firewall.
+    Block {
+        /// What it matches; everything, if there is none.
+        protocol: Option<Protocol>,
+        /// The port that it matches, at either end; every port, if there is none.
+        port: Option<u16>,
+        /// What becomes of what it matches.
+        verdict: Verdict,
+    },
+    /// The kernel takes and hands out TCP bytes in small pieces.
+    Trickle {
+        /// Bytes that it buffers for sending.
+        send_buffer: u32,
+        /// The largest piece that is read at once.
+        piece: u32,
+    },
+}
+
+/// What a firewall tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Datagrams.
+    Udp,
+    /// Connections.
+    Tcp,
+}
+
+/// What a firewall does with what it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Silence.
+    Drop,
+    /// The sender is told: an ICMP error, or a TCP reset.
+    Reject,
+}
+
+macro_rules! families {
+    ($( $(#[$doc:meta])* $variant:ident = $name:literal; )*) => {
+        /// The families of faults (and of things that applications do to us) that a seed turns on
+        /// or off as a whole.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Family {
+            $( $(#[$doc])* $variant, )*
+        }
+
+        impl Family {
+            /// Every family.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// Its name in tables.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+families! {
+    /// Independent loss.
+    Loss = "loss";
+    /// Loss in bursts.
+    Burst = "burst";
+    /// Datagrams that arrive twice.
+    Duplicate = "duplicate";
+    /// Packets that are overtaken.
+    Reorder = "reorder";
+    /// Flipped bits.
+    Corrupt = "corrupt";
+    /// Varying latency.
+    Jitter = "jitter";
+    /// A bottleneck.
+    Rate = "rate";
+    /// Large packets that vanish.
+    Mtu = "mtu";
+    /// A firewall against UDP.
+    UdpBlocked = "udp_blocked";
+    /// A firewall against TCP.
+    TcpBlocked = "tcp_blocked";
+    /// One direction is dead.
+    OneWay = "one_way";
+    /// Nothing passes.
+    Outage = "outage";
+    /// TCP connections are reset.
+    Reset = "tcp_reset";
+    /// TCP connections die in silence.
+    HalfOpen = "half_open";
+    /// A process ends and starts again.
+    Crash = "crash";
+    /// TCP bytes in small pieces.
+    Trickle = "trickle";
+    /// An application that takes its time.
+    SlowReader = "slow_reader";
+    /// Both sides dial.
+    BothDial = "both_dial";
+    /// An application that changes its mind.
+    Cancel = "cancel";
+    /// `retry_now`, and networks that change.
+    Nudge = "nudge";
+}
+
+/// Something that an application does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Op {
+    /// When.
+    #[serde(with = "span")]
+    pub at: Duration,
+    /// The index of its host.
+    pub host: usize,
+    /// What.
+    pub what: What,
+}
+
+/// What an application does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Dials, and wants the session from now on: after a restart, and once the faults are healed,
+    /// it dials again.
+    Connect {
+        /// The index of the host.
+        to: usize,
+        /// Whether its link has a host name in it.
+        by_name: bool,
+    },
+    /// Sends messages in whatever session there is, or will be.
+    Send {
+        /// The index of the host.
+        to: usize,
+        /// On which channel.
+        channel: u8,
+        /// How many.
+        count: u32,
+        /// The bytes of each: 0, or at least [`HEADER`](crate::HEADER).
+        size: u32,
+        /// The time between them; all at once if zero.
+        #[serde(with = "span")]
+        every: Duration,
+    },
+    /// Closes the session, and wants it no more.
+    Close {
+        /// The index of the host at its other end.
+        to: usize,
+    },
+    /// Lets go of the session.
+    Cancel {
+        /// The index of the host at its other end.
+        to: usize,
+    },
+    /// Asks for the next attempt now.
+    RetryNow {
+        /// The index of the host at the other end of the session.
+        to: usize,
+    },
+    /// The host's network changes.
+    NetworkChanged,
+}
+
+/// How a run ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// At this moment everything is healed. Then every session that is wanted must come up within
+    /// the bound that its backoff promises, and every message must find its outcome; then all is
+    /// closed, and must stay silent.
+    Converge {
+        /// When.
+        #[serde(with = "span")]
+        healed: Duration,
+        /// Which hosts close; the others are closed by their peers.
+        closers: Vec<usize>,
+    },
+    /// At this moment, whatever has become of it. Safety alone is judged.
+    Stop {
+        /// When.
+        #[serde(with = "span")]
+        at: Duration,
+    },
+}
+
+/// Why a text is no scenario.
+#[derive(Debug)]
+pub struct ScenarioError(String);
+
+impl core::fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "this is not a scenario: {}", self.0)
+    }
+}
+
+impl core::error::Error for ScenarioError {}
+
+/// The UDP and TCP port of every host.
+pub(crate) const PORT: u16 = 4_000;
+
+/// The address of a host.
+pub(crate) fn address(host: usize) -> SocketAddr {
+    let last = u8::try_from(host + 1).unwrap_or(u8::MAX);
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), PORT)
+}
+
+/// The host with an address, if there is one.
+pub(crate) fn host_at(address: SocketAddr, hosts: usize) -> Option<usize> {
+    let IpAddr::V4(ip) = address.ip() else { return None };
+    let [10, 0, 0, last] = ip.octets() else { return None };
+    usize::from(last).checked_sub(1).filter(|host| *host < hosts)
+}
+
+impl Scenario {
+    /// The text form: JSON, one field a line.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("plain data with text keys always serialises");
+        text.push('\n');
+        text
+    }
+
+    /// Reads what [`to_text`](Self::to_text) wrote, or what somebody made of it.
+    ///
+    /// # Errors
+    /// The text is no JSON, a field is missing or wrong, or something refers to a host that is not
+    /// there.
+    pub fn from_text(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = serde_json::from_str(text).map_err(|error| ScenarioError(error.to_string()))?;
+        scenario.validate()?;
+        Ok(scenario)
+    }
+
+    fn validate(&self) -> Result<(), ScenarioError> {
+        if self.hosts.is_empty() || self.hosts.len() > 200 {
+            return Err(ScenarioError("there must be 1 to 200 hosts".into()));
+        }
+        for host in &self.hosts {
+            host.config.validate().map_err(|error| ScenarioError(format!("host {}: {error}", host.name)))?;
+        }
+        let ways = self.faults.iter().flat_map(|fault| match &fault.kind {
+            FaultKind::Path { way, .. } | FaultKind::Reset { way } | FaultKind::HalfOpen { way } => [way.from, way.to],
+            FaultKind::Crash { host, .. } => [*host; 2],
+        });
+        let ops = self.ops.iter().flat_map(|op| match op.what {
+            What::Connect { to, .. }
+            | What::Send { to, .. }
+            | What::Close { to }
+            | What::Cancel { to }
+            | What::RetryNow { to } => [op.host, to],
+            What::NetworkChanged => [op.host; 2],
+        });
+        if let Some(host) = ways.chain(ops).find(|host| *host >= self.hosts.len()) {
+            return Err(ScenarioError(format!("there is no host {host}; the first one is 0")));
+        }
+        Ok(())
+    }
+
+    /// The families that are on.
+    pub fn families(&self) -> impl Iterator<Item = Family> + '_ {
+        Family::ALL.iter().copied().filter(|family| match family {
+            Family::SlowReader => self.hosts.iter().any(|host| host.reader != Reader::Prompt),
+            Family::BothDial => self.ops.iter().any(|op| match op.what {
+                What::Connect { to, .. } => self.ops.iter().any(
+                    |other| matches!(other.what, What::Connect { to: back, .. } if other.host == to && back == op.host),
+                ),
+                _ => false,
+            }),
+            Family::Cancel => self.ops.iter().any(|op| matches!(op.what, What::Cancel { .. })),
+            Family::Nudge => self.ops.iter().any(|op| matches!(op.what, What::RetryNow { .. } | What::NetworkChanged)),
+            family => self.faults.iter().any(|fault| fault.family == *family),
+        })
+    }
+}
+
+impl Fault {
+    /// A fault of the way between two hosts, in one direction.
+    pub(crate) fn path(family: Family, way: Way, trouble: Trouble, from: Duration, until: Option<Duration>) -> Self {
+        Self { from, until, family, kind: FaultKind::Path { way, trouble } }
+    }
+}
