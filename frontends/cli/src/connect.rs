@@ -1,0 +1,44 @@
+//! `burdock connect`: dial a peer and talk.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use burdock_core::{Host, Link};
+use burdock_tokio::Endpoint;
+use tokio::sync::Mutex;
+
+use crate::args::ConnectArgs;
+use crate::converse::converse;
+use crate::failure::{Failure, INTERRUPTED};
+use crate::output::{Console, exit_status};
+use crate::{id, lines};
+
+pub(crate) async fn run(args: ConnectArgs, console: Console) -> Result<u8, Failure> {
+    let link: Link = args.link.parse().map_err(|error| Failure::usage(format!("the link is malformed: {error}")))?;
+    let identity = id::choose(&args.talk, console)?;
+    let config = args.talk.preset.config();
+    let max_message = config.limits.max_message as usize;
+    let bind = args.bind.unwrap_or_else(|| any_address(&link));
+    let endpoint = Endpoint::bind(bind, config, identity).await.map_err(|error| Failure::local(error.to_string()))?;
+    let (session, updates) = endpoint.connect(&link).map_err(|error| Failure::usage(error.to_string()))?;
+
+    let output = Arc::new(Mutex::new(tokio::io::stdout()));
+    let input = lines::from_stdin(max_message);
+    let status = tokio::select! {
+        end = converse(session, updates, None, input, output, console) => {
+            end.map(|end| exit_status(&end.closed, end.skipped))
+        }
+        _ = tokio::signal::ctrl_c() => Ok(INTERRUPTED),
+    };
+    endpoint.shutdown().await;
+    status
+}
+
+/// Any local address of the family that the link needs.
+fn any_address(link: &Link) -> SocketAddr {
+    let ip = match link.host {
+        Some(Host::Address(IpAddr::V6(_))) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, 0)
+}

@@ -1,0 +1,178 @@
+//! Identities: a private key in a file of its own.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use burdock_core::Identity;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::args::{IdArgs, TalkArgs};
+use crate::failure::Failure;
+use crate::output::Console;
+
+/// What stands before the 64 hex digits of the private key, so that nobody takes the file for
+/// something that may be shared.
+const PREFIX: &str = "burdock-private-key:";
+/// Longer than any identity file.
+const MAX_FILE: u64 = 256;
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    key: String,
+    file: &'a Path,
+    created: bool,
+}
+
+pub(crate) fn run(args: &IdArgs, console: Console) -> Result<u8, Failure> {
+    let path = args.file.clone().map_or_else(default_path, Ok)?;
+    let (identity, created) = load_or_create(&path)?;
+    if created {
+        console.say(&format!("Made a new identity in {}", path.display()));
+    }
+    let key = identity.public_key().to_string();
+    let line = if args.json {
+        serde_json::to_string(&Shown { key, file: &path, created }).expect("strings serialise")
+    } else {
+        key
+    };
+    writeln!(io::stdout(), "{line}").map_err(|error| Failure::local(format!("standard output: {error}")))?;
+    Ok(0)
+}
+
+/// The identity that `listen` and `connect` were told to use. Only the default one is made when it
+/// is missing: a path that was typed is expected to be there.
+pub(crate) fn choose(args: &TalkArgs, console: Console) -> Result<Identity, Failure> {
+    if args.ephemeral {
+        return fresh();
+    }
+    if let Some(path) = &args.identity {
+        return load(path);
+    }
+    let path = default_path()?;
+    let (identity, created) = load_or_create(&path)?;
+    if created {
+        console.say(&format!("Made a new identity in {}", path.display()));
+    }
+    Ok(identity)
+}
+
+fn default_path() -> Result<PathBuf, Failure> {
+    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    var("BURDOCK_IDENTITY")
+        .or_else(|| var("XDG_DATA_HOME").map(|data| data.join("burdock/identity")))
+        .or_else(|| var("HOME").map(|home| home.join(".local/share/burdock/identity")))
+        .or_else(|| var("APPDATA").map(|data| data.join("burdock").join("identity")))
+        .ok_or_else(|| Failure::local("there is no home directory to keep an identity in; set BURDOCK_IDENTITY"))
+}
+
+fn fresh() -> Result<Identity, Failure> {
+    random().map(|secret| Identity::from_bytes(*secret))
+}
+
+/// 32 bytes from the system.
+pub(crate) fn random() -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *bytes).map_err(|error| Failure::local(format!("the system gives no randomness: {error}")))?;
+    Ok(bytes)
+}
+
+fn load_or_create(path: &Path) -> Result<(Identity, bool), Failure> {
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => match create(path) {
+            // Another process was faster.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok((load(path)?, false)),
+            Err(error) => Err(Failure::local(format!("cannot make the identity {}: {error}", path.display()))),
+            Ok(()) => Ok((load(path)?, true)),
+        },
+        _ => Ok((load(path)?, false)),
+    }
+}
+
+/// Writes a new private key to a file that nobody else could read at any moment.
+fn create(path: &Path) -> io::Result<()> {
+    let secret = random().map_err(|failure| io::Error::other(failure.message))?;
+    let mut hex = Zeroizing::new([0; 64]);
+    HEXLOWER.encode_mut(&*secret, &mut *hex);
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        private_folder(folder)?;
+    }
+    let mut file = private_file(path)?;
+    let written = [PREFIX.as_bytes(), &*hex, b"\n"].iter().try_for_each(|part| file.write_all(part));
+    written.and_then(|()| file.sync_all()).inspect_err(|_| {
+        // Half a key is of no use to anybody; that it could not be written is what matters.
+        let _ = fs::remove_file(path);
+    })
+}
+
+#[cfg(unix)]
+fn private_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(unix)]
+fn private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(not(unix))]
+fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+#[cfg(not(unix))]
+fn private_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+fn load(path: &Path) -> Result<Identity, Failure> {
+    let shown = path.display();
+    let cannot_read = |error: io::Error| match error.kind() {
+        ErrorKind::NotFound => {
+            Failure::local(format!("there is no identity at {shown}; make one with `burdock id --file {shown}`"))
+        }
+        _ => Failure::local(format!("cannot read the identity {shown}: {error}")),
+    };
+    let file = File::open(path).map_err(cannot_read)?;
+    check_permissions(&file, path)?;
+    // Room for all of it at once: a growing buffer would leave copies of the key behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(2 * MAX_FILE as usize));
+    file.take(MAX_FILE).read_to_end(&mut text).map_err(cannot_read)?;
+    parse(&text).ok_or_else(|| {
+        Failure::local(format!("{shown} is not an identity: expected one line, {PREFIX} and 64 hex digits"))
+    })
+}
+
+fn parse(text: &[u8]) -> Option<Identity> {
+    let digits = text.trim_ascii().strip_prefix(PREFIX.as_bytes())?;
+    let mut secret = Zeroizing::new([0; 32]);
+    if digits.len() != 2 * secret.len() {
+        return None;
+    }
+    HEXLOWER_PERMISSIVE.decode_mut(digits, &mut *secret).ok()?;
+    Some(Identity::from_bytes(*secret))
+}
+
+#[cfg(unix)]
+fn check_permissions(file: &File, path: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt;
+    let shown = path.display();
+    let metadata =
+        file.metadata().map_err(|error| Failure::local(format!("cannot read the identity {shown}: {error}")))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if metadata.is_file() && mode & 0o077 != 0 {
+        return Err(Failure::local(format!(
+            "the identity {shown} is open to other users (mode {mode:04o}); run `chmod 600 {shown}`, or make a new one"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_permissions(_: &File, _: &Path) -> Result<(), Failure> {
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! `burdock listen`: wait for peers and talk.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use burdock_core::{AcceptPolicy, Host, Invite, Link};
+use burdock_tokio::{Endpoint, Session, Updates};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::args::ListenArgs;
+use crate::converse::{Output, converse};
+use crate::failure::{Failure, INTERRUPTED};
+use crate::lines::Line;
+use crate::output::{Console, Note, short};
+use crate::{id, lines};
+
+/// Lines that wait for a session to send them.
+const QUEUE: usize = 16;
+
+/// Where lines go: one queue for each session.
+type Rooms = watch::Sender<Vec<mpsc::Sender<Line>>>;
+
+pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failure> {
+    let invite = if args.invite { Some(new_invite()?) } else { None };
+    let policy = policy(&args, invite.as_ref())?;
+    let identity = id::choose(&args.talk, console)?;
+    let config = args.talk.preset.config();
+    let max_message = config.limits.max_message as usize;
+    let endpoint =
+        Endpoint::bind(args.bind, config, identity).await.map_err(|error| Failure::local(error.to_string()))?;
+    endpoint.set_accept(policy);
+    announce(&args, &endpoint, invite, console)?;
+
+    let rooms: Arc<Rooms> = Arc::new(watch::Sender::new(Vec::new()));
+    let result = tokio::select! {
+        () = hand_out(lines::from_stdin(max_message), &rooms) => unreachable!("handing out lines does not end"),
+        result = welcome(&endpoint, &rooms, console) => result,
+        _ = tokio::signal::ctrl_c() => Ok(INTERRUPTED),
+    };
+    endpoint.shutdown().await;
+    result
+}
+
+/// Who gets in. Nobody at all would be a mistake.
+fn policy(args: &ListenArgs, invite: Option<&Invite>) -> Result<AcceptPolicy, Failure> {
+    if args.allow.is_empty() && !args.anyone && invite.is_none() {
+        return Err(Failure::usage(
+            "nobody could connect: name the keys to let in with --allow KEY, or use --invite or --anyone",
+        ));
+    }
+    let base = if args.anyone { AcceptPolicy::anyone() } else { AcceptPolicy::nobody() };
+    let policy = args.allow.iter().fold(base, |policy, key| policy.allow(*key));
+    Ok(match invite {
+        Some(invite) => policy.invite(invite.id, *invite.secret),
+        None => policy,
+    })
+}
+
+fn new_invite() -> Result<Invite, Failure> {
+    let (name, secret) = (id::random()?, id::random()?);
+    let mut id = [0; 8];
+    id.copy_from_slice(&name[..8]);
+    // An id of zero stands for no invite.
+    id[0] |= 1;
+    Ok(Invite { id, secret })
+}
+
+fn announce(args: &ListenArgs, endpoint: &Endpoint, invite: Option<Invite>, console: Console) -> Result<(), Failure> {
+    let address = endpoint.local_addr();
+    let mut link = Link::direct(endpoint.public_key(), SocketAddr::new(reachable(address.ip()), address.port()));
+    if let Some(host) = &args.host {
+        link.host = Some(host.parse().map_or_else(|_| Host::Name(host.clone()), Host::Address));
+    }
+    let invited = invite.is_some();
+    link.invite = invite;
+    let link = link.to_string();
+    link.parse::<Link>().map_err(|error| Failure::usage(format!("--host does not make a link: {error}")))?;
+    let key = endpoint.public_key().to_string();
+    console.note(&Note::Listening { link: &link, key, address: address.to_string() });
+    console.say(&format!("Listening on {address}, over UDP and TCP. Your link:"));
+    console.say(&format!("  {link}"));
+    console.say(match (args.anyone, invited, args.allow.len()) {
+        (true, ..) => "Anyone who has it can connect.",
+        (false, true, 0) => "Whoever has it can connect: it holds an invite. Send it in private.",
+        (false, true, _) => "Whoever has it can connect, and so can the keys you allowed. Send it in private.",
+        (false, false, 1) => "Only the key that you allowed can connect.",
+        (false, false, _) => "Only the keys that you allowed can connect.",
+    });
+    Ok(())
+}
+
+/// The address to put into a link: this machine's own, where the socket listens on all of them.
+fn reachable(bound: IpAddr) -> IpAddr {
+    if !bound.is_unspecified() {
+        return bound;
+    }
+    // Connecting a UDP socket sends nothing; it makes the system choose the address that faces the
+    // world. The destinations are reserved for documentation (RFC 5737, RFC 3849).
+    let (any, out) = match bound {
+        IpAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
+        IpAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
+    };
+    let chosen = UdpSocket::bind(any).and_then(|socket| {
+        socket.connect(out)?;
+        socket.local_addr()
+    });
+    match chosen {
+        Ok(address) if !address.ip().is_unspecified() => address.ip(),
+        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    }
+}
+
+/// Takes in one peer after the other.
+async fn welcome(endpoint: &Endpoint, rooms: &Arc<Rooms>, console: Console) -> Result<u8, Failure> {
+    let output: Output = Arc::new(Mutex::new(tokio::io::stdout()));
+    let mut talks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = endpoint.accept() => {
+                let Some((session, updates)) = accepted else { return Ok(0) };
+                talks.spawn(talk(session, updates, Arc::clone(rooms), Arc::clone(&output), console));
+            }
+            Some(ended) = talks.join_next() => ended.unwrap_or(Ok(()))?,
+        }
+    }
+}
+
+async fn talk(
+    session: Session,
+    updates: Updates,
+    rooms: Arc<Rooms>,
+    output: Output,
+    console: Console,
+) -> Result<(), Failure> {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    rooms.send_modify(|rooms| rooms.push(sender.clone()));
+    let name = short(&session.peer());
+    let end = converse(session, updates, Some(name), receiver, output, console).await;
+    rooms.send_modify(|rooms| rooms.retain(|room| !room.same_channel(&sender)));
+    end.map(|_| ())
+}
+
+/// Gives every line to every session there is, and waits while there is none. The slowest sets the
+/// pace.
+async fn hand_out(mut lines: mpsc::Receiver<Line>, rooms: &Rooms) {
+    let mut watcher = rooms.subscribe();
+    while let Some(line) = lines.recv().await {
+        // Fails only when the sender is gone, and `rooms` is that.
+        let Ok(all) = watcher.wait_for(|rooms| !rooms.is_empty()).await.map(|rooms| rooms.clone()) else { break };
+        for room in all {
+            // A session that has just ended takes no more lines.
+            let _ = room.send(line.clone()).await;
+        }
+    }
+    std::future::pending().await
+}
