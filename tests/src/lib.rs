@@ -1,6 +1,6 @@
 //! What spans crates.
 //!
-//! * [`conformance`]: what every host of the core must do, as a suite that hosts implement.
+//! * [`mod@conformance`]: what every host of the core must do, as a suite that hosts implement.
 //! * [`tokio_host`]: the suite's host on real loopback sockets, through the tokio driver.
 //! * [`relay`]: a network that can be made to fail, between real sockets.
 //! * [`fuzz`]: the bodies of the fuzz targets, which the committed corpora run through as well.

@@ -45,15 +45,20 @@ pub(crate) struct Talker {
 }
 
 impl Talker {
-    /// Always with `--json`, so that events can be waited for.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = burdock(args)
-            .arg("--json")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_in(None, args)
+    }
+
+    /// In a network namespace, if one is named. Always with `--json`, so that events can be waited
+    /// for.
+    pub(crate) fn start_in(namespace: Option<&str>, args: &[&str]) -> Self {
+        let mut command = burdock(args);
+        if let Some(namespace) = namespace {
+            command = Command::new("ip");
+            command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_burdock")]).args(args);
+        }
+        let mut child =
+            command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
         let stdout = lines_of(child.stdout.take().unwrap());
         let stderr = lines_of(child.stderr.take().unwrap());
