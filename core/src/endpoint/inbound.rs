@@ -43,7 +43,8 @@ pub(super) struct HalfOpens {
 impl HalfOpens {
     /// The half that a peer was already told in an answer.
     pub(super) fn half_for(&self, key: &PublicKey) -> Option<u64> {
-        self.by_index.values().find(|half_open| half_open.key == *key).map(|half_open| half_open.half)
+        let told = self.by_index.values().find(|half_open| half_open.key == *key && !half_open.refused);
+        told.map(|half_open| half_open.half)
     }
 
     pub(super) fn is_datagram(&self, index: u32) -> bool {
@@ -178,6 +179,20 @@ impl Endpoint {
         self.half_open.by_index.insert(index, half_open);
         self.agenda.set(Timer::HalfOpen(index), Some(deadline), super::Reason::HalfOpen);
         Some(())
+    }
+
+    /// A session is over: handshakes that were to resume it open no other one.
+    pub(super) fn drop_half_opens_of(&mut self, key: &PublicKey, tombstone: &Tombstone) {
+        let named: Vec<u32> = self
+            .half_open
+            .by_index
+            .iter()
+            .filter(|(_, it)| it.key == *key && it.established.peer_half == tombstone.peer_half)
+            .map(|(index, _)| *index)
+            .collect();
+        for index in named {
+            self.drop_half_open(index);
+        }
     }
 
     pub(super) fn drop_half_open(&mut self, index: u32) {

@@ -323,6 +323,7 @@ impl Endpoint {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let (key, over, gone) = (session.peer, session.is_over(), session.is_gone());
         if let Some(tombstone) = session.take_tombstone() {
+            self.drop_half_opens_of(&key, &tombstone);
             self.bury(now, key, tombstone);
         }
         if over && self.by_key.get(&key) == Some(&id) {
