@@ -100,11 +100,12 @@ impl Endpoint {
         }
         let session = self.by_key.get(&key).and_then(|id| self.sessions.get(id));
         let buried = self.tombstones.get(&key).map(|(_, tombstone)| tombstone);
-        let psk = self.accept.decide(&key, hello.invite, session.is_some() || buried.is_some())?;
+        let refused = session.is_none().then(|| buried.filter(|it| it.names(&hello))).flatten();
+        // To learn of its session's end a peer needs no leave; to open another one it does.
+        let psk = self.accept.decide(&key, hello.invite, session.is_some() || refused.is_some())?;
         if session.is_none() && self.sessions.len() >= self.shared.config.limits.sessions {
             return None;
         }
-        let refused = session.is_none().then(|| buried.filter(|it| it.names(&hello))).flatten();
         let half = match (session, refused) {
             (Some(session), _) => session.half,
             (None, Some(tombstone)) => tombstone.half,
