@@ -67,14 +67,18 @@ pub(crate) struct Pending {
     /// When and for which time it is sent again; `None` on streams and when its attempt is over.
     pub(super) resend: Option<(Time, u32)>,
     bad_answers: u8,
-    /// Belongs to the attempt that runs.
-    live: bool,
+    /// When it is forgotten; `None` while its attempt runs.
+    late_until: Option<Time>,
 }
 
 impl Pending {
+    fn is_live(&self) -> bool {
+        self.late_until.is_none()
+    }
+
     /// When a late one is forgotten.
     pub(super) fn expires(&self) -> Option<Time> {
-        (!self.live).then(|| self.started + LATE_LIFE)
+        self.late_until
     }
 }
 
@@ -247,7 +251,7 @@ impl Session {
             started: now,
             resend,
             bad_answers: 0,
-            live: true,
+            late_until: None,
         });
     }
 
@@ -291,7 +295,7 @@ impl Session {
     pub(crate) fn on_transmit_failed(&mut self, now: Time, shared: &mut Shared, to: SocketAddr, error: NetError) {
         let before = self.pending.len();
         self.pending.retain(|pending| {
-            let gone = pending.live && pending.via == Via::Udp(to);
+            let gone = pending.is_live() && pending.via == Via::Udp(to);
             if gone {
                 shared.indices.remove(&pending.index);
             }
@@ -393,7 +397,7 @@ impl Session {
             self.fail_attempt(now, shared);
         } else if attempt.next_rung.is_some_and(|at| at <= now) {
             if shared.config.ladder == Ladder::Strict {
-                self.drop_legs(shared);
+                self.drop_legs(now, shared);
             }
             self.start_rung(now, shared);
         }
@@ -401,7 +405,7 @@ impl Session {
 
     /// An attempt of which nothing runs any more goes on with the next rung, or has failed.
     fn check_attempt(&mut self, now: Time, shared: &mut Shared) {
-        let running = self.pending.iter().any(|pending| pending.live);
+        let running = self.pending.iter().any(Pending::is_live);
         let Some(attempt) = self.attempt() else { return };
         if running || !attempt.opening.is_empty() || attempt.resolving.is_some() {
             return;
@@ -423,7 +427,7 @@ impl Session {
 
     /// Ends the attempt that runs, if one does. Its last datagram handshakes live on for a while.
     pub(super) fn end_attempt(&mut self, now: Time, shared: &mut Shared) {
-        self.drop_legs(shared);
+        self.drop_legs(now, shared);
         let late = self.pending.len().saturating_sub(LATE_HANDSHAKES);
         for pending in self.pending.drain(..late) {
             shared.indices.remove(&pending.index);
@@ -436,7 +440,7 @@ impl Session {
     }
 
     /// Ends what the attempt has begun: streams are closed, datagram handshakes become late ones.
-    fn drop_legs(&mut self, shared: &mut Shared) {
+    fn drop_legs(&mut self, now: Time, shared: &mut Shared) {
         if let Some(attempt) = self.attempt_mut() {
             for stream in core::mem::take(&mut attempt.opening) {
                 shared.close_stream(stream);
@@ -446,7 +450,7 @@ impl Session {
             match pending.via {
                 Via::Stream(_) => self.drop_carrier(shared, pending.index, pending.via),
                 Via::Udp(_) => {
-                    pending.live = false;
+                    pending.late_until.get_or_insert(now + LATE_LIFE);
                     pending.resend = None;
                     self.pending.push(pending);
                 }
