@@ -90,6 +90,26 @@ impl Session {
         {
             self.switch_to(now, shared, best);
         }
+        if self.is_chooser(shared) {
+            self.retire_spares(now, shared);
+        }
+    }
+
+    /// A path that is not needed goes, else they pile up: but not before the current one was asked
+    /// for a sign of life and had time for it, as the peer may have left it for the other.
+    fn retire_spares(&mut self, now: Time, shared: &Shared) {
+        let current = self.current;
+        let is_spare = |path: &&mut Path| {
+            Some(path.index) != current && path.liveness == Liveness::Alive && path.retire_at.is_none()
+        };
+        let mut any = false;
+        for path in self.paths.values_mut().filter(is_spare) {
+            path.retire_at = Some(now + shared.config.silence);
+            any = true;
+        }
+        if any && let Some(path) = current.and_then(|index| self.paths.get_mut(&index)) {
+            path.ping_due = true;
+        }
     }
 
     fn switch_to(&mut self, now: Time, shared: &mut Shared, index: u32) {
