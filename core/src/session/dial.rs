@@ -223,7 +223,7 @@ impl Session {
         let started = Initiator::start(&shared.identity, &self.peer, psk, &prologue, ephemeral, &payload, &mut bytes);
         let Ok(noise) = started else {
             // The peer's key is one with which no secret can be agreed.
-            shared.indices.remove(&index);
+            self.drop_carrier(shared, index, via);
             if let Some(attempt) = self.attempt_mut() {
                 attempt.code = Code::WrongPeer;
             }
@@ -265,6 +265,7 @@ impl Session {
         }
         self.report_stage(shared, Some(Transport::Tcp), Stage::Handshake);
         self.initiate(now, shared, Transport::Tcp, Via::Stream(stream));
+        self.check_attempt(now, shared);
     }
 
     /// A stream that we opened ended before its handshake did.
