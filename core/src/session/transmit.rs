@@ -67,7 +67,7 @@ impl Session {
             || path.acks.due().is_some_and(|due| due <= now)
             || path.confirm_due
             || path.ping_due
-            || path.response_due.is_some()
+            || (path.response_due.is_some() && path.recovery.may_send())
             || self.close_ack_due == Some(path.index)
             || (current && (self.control_due() || (path.recovery.may_send() && self.channels.wants_to_write())))
     }
@@ -100,7 +100,9 @@ impl Session {
             sent.push(SentFrame::Confirm);
             eliciting = true;
         }
-        if let Some(bytes) = path.response_due.take() {
+        if path.recovery.may_send()
+            && let Some(bytes) = path.response_due.take()
+        {
             Frame::Response(bytes).encode(out);
             eliciting = true;
         }
