@@ -1,6 +1,7 @@
 //! Filling packets: what is due goes onto the path where it belongs.
 
 use super::{Closing, Life, Path, Session, Via};
+use crate::config::MAX_PATHS;
 use crate::endpoint::Shared;
 use crate::io::Action;
 use crate::seal;
@@ -179,8 +180,6 @@ impl Session {
     }
 }
 
-/// Paths that one turn looks at; `Limits::paths` is no larger.
-const MAX_PATHS: usize = 16;
 /// The longest CLOSE.
 const CLOSE_ROOM: usize = 8 + 64 * 9 + MAX_REASON;
 
