@@ -193,6 +193,11 @@ impl Session {
             }
         }
         self.check_attempt(now, shared);
+        if matches!(ladder, Ladder::Race { .. })
+            && self.attempt().and_then(|attempt| attempt.next_rung).is_some_and(|at| at <= now)
+        {
+            self.start_rung(now, shared);
+        }
     }
 
     /// Begins a handshake: fresh ephemeral key, fresh index, next dial number.
