@@ -46,7 +46,7 @@ pub(crate) struct Attempt {
     pub(super) deadline: Time,
     resolving: Option<ResolveId>,
     /// Transports better than this one are wanted; all, when there is none.
-    better_than: Option<Transport>,
+    pub(super) better_than: Option<Transport>,
     rungs: VecDeque<Rung>,
     /// When the next rung starts.
     pub(super) next_rung: Option<Time>,

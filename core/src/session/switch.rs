@@ -7,7 +7,7 @@
 use core::cmp::Reverse;
 use core::time::Duration;
 
-use super::{Liveness, Path, Session, Via};
+use super::{Life, Liveness, Path, Session, Via};
 use crate::code::Code;
 use crate::config::Transport;
 use crate::endpoint::Shared;
@@ -231,6 +231,10 @@ impl Session {
 
     /// Looks for another path beside the current one, when we know how to dial the peer.
     pub(super) fn seek_path(&mut self, now: Time, shared: &mut Shared) {
+        // A try at a better transport alone may last as long as an attempt, and not find any.
+        if matches!(&self.life, Life::Up { side: Some(side), .. } if side.better_than.is_some()) {
+            self.end_attempt(now, shared);
+        }
         self.start_side_attempt(now, shared, None);
     }
 
