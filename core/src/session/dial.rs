@@ -206,7 +206,10 @@ impl Session {
         let index = shared.claim_index(IndexOwner::Pending(self.id));
         self.dial_no = self.dial_no.saturating_add(1);
         let config = &shared.config;
-        let trying = config.backoff.total(config.attempts).saturating_add(config.attempt_deadline.saturating_mul(config.attempts));
+        let trying = config
+            .backoff
+            .total(config.attempts)
+            .saturating_add(config.attempt_deadline.saturating_mul(config.attempts));
         let hello = HelloInit {
             my_half: self.half,
             your_half: self.peer_half.unwrap_or(0),
