@@ -95,7 +95,7 @@ impl Endpoint {
         let responder = Responder::read(&self.shared.identity, &prologue, init.noise).ok()?;
         let key = *responder.remote();
         let hello = HelloInit::decode(responder.payload()).ok()?;
-        if hello.my_half == 0 || key == self.shared.identity.public_key() {
+        if hello.my_half == 0 || hello.dial_no == 0 || key == self.shared.identity.public_key() {
             return None;
         }
         let session = self.by_key.get(&key).and_then(|id| self.sessions.get(id));
