@@ -80,7 +80,13 @@ impl Schedule {
     /// The sum of the first `n` waits.
     #[must_use]
     pub fn total(&self, n: u32) -> Duration {
-        (0..n).fold(Duration::ZERO, |sum, n| sum.saturating_add(self.wait(n)))
+        let settled = match &self.waits {
+            Waits::Exponential(_) => u32::BITS,
+            Waits::List(list) => u32::try_from(list.len()).unwrap_or(u32::MAX),
+        };
+        let changing = n.min(settled);
+        let rest = self.wait(settled).saturating_mul(n - changing);
+        (0..changing).fold(rest, |sum, n| sum.saturating_add(self.wait(n)))
     }
 
     /// The wait before retry `n`, with `draw` as its luck: 0 gives the shortest, `u32::MAX` the

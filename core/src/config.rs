@@ -46,6 +46,9 @@ impl core::fmt::Display for Transport {
     }
 }
 
+/// The most paths that a session may be allowed.
+pub(crate) const MAX_PATHS: usize = 16;
+
 /// What an endpoint may touch, for its whole life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -227,9 +230,9 @@ impl Config {
             (limits.session_credit >= limits.channel_credit, "limits.session_credit", "at least channel_credit"),
             (limits.send_buffer as u64 >= whole_message, "limits.send_buffer", "at least max_message + 8"),
             (
-                limits.half_open >= 1 && limits.sessions >= 1 && limits.paths >= 2,
+                limits.half_open >= 1 && limits.sessions >= 1 && (2..=MAX_PATHS).contains(&limits.paths),
                 "limits",
-                "1 or more, and 2 for paths",
+                "1 or more, and 2 to 16 for paths",
             ),
             (limits.addresses >= 1, "limits.addresses", "at least 1"),
         ];

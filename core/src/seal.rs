@@ -16,8 +16,8 @@ pub const DATA_TYPE: u8 = 0x0B;
 pub const HEADER_LEN: usize = 16;
 /// What comes after the ciphertext, in bytes.
 pub const TAG_LEN: usize = crypto::TAG_LEN;
-/// The first number that is never used, 2^64 - 2^13 - 1 as in WireGuard: far from wrapping around.
-pub const NUMBER_LIMIT: u64 = u64::MAX - (1 << 13);
+/// The first number that is never used: what is below fits a variable-length integer, as acknowledgements need.
+pub const NUMBER_LIMIT: u64 = (1 << 62) - (1 << 13);
 
 /// The key of one direction and the number of its next packet. There is no way to set the number
 /// back, and none to get the key out.

@@ -145,7 +145,7 @@ fn the_constants_are_those_of_the_page() {
         ("shortest packet on a stream", amount(carrier::MIN_PACKET as u64)),
         ("DATA overhead", amount(packet::DATA_OVERHEAD as u64)),
         ("COOKIE", amount(packet::COOKIE_LEN as u64)),
-        ("first unusable number", if seal::NUMBER_LIMIT == u64::MAX - 8192 { "2^64 - 8,193" } else { "?" }.to_owned()),
+        ("first unusable number", if seal::NUMBER_LIMIT == (1 << 62) - 8192 { "2^62 - 8,192" } else { "?" }.to_owned()),
         ("versions named", amount(payload::MAX_VERSIONS as u64)),
         ("ACK ranges", amount(MAX_ACK_RANGES as u64)),
         ("final offsets", amount(MAX_FINALS as u64)),

@@ -94,17 +94,17 @@ impl Endpoint {
         let responder = Responder::read(&self.shared.identity, &prologue, init.noise).ok()?;
         let key = *responder.remote();
         let hello = HelloInit::decode(responder.payload()).ok()?;
-        if hello.my_half == 0 || key == self.shared.identity.public_key() {
+        if hello.my_half == 0 || hello.dial_no == 0 || key == self.shared.identity.public_key() {
             return None;
         }
         let session = self.by_key.get(&key).and_then(|id| self.sessions.get(id));
         let buried = self.tombstones.get(&key).map(|(_, tombstone)| tombstone);
-        let named = buried.is_some_and(|it| it.names(&hello));
-        let psk = self.accept.decide(&key, hello.invite, session.is_some() || named)?;
+        let refused = session.is_none().then(|| buried.filter(|it| it.names(&hello))).flatten();
+        // To learn of its session's end a peer needs no leave; to open another one it does.
+        let psk = self.accept.decide(&key, hello.invite, session.is_some() || refused.is_some())?;
         if session.is_none() && self.sessions.len() >= self.shared.config.limits.sessions {
             return None;
         }
-        let refused = buried.filter(|_| named && session.is_none());
         let half = match (session, refused) {
             (Some(session), _) => session.half,
             (None, Some(tombstone)) => tombstone.half,

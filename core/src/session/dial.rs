@@ -46,7 +46,7 @@ pub(crate) struct Attempt {
     pub(super) deadline: Time,
     resolving: Option<ResolveId>,
     /// Transports better than this one are wanted; all, when there is none.
-    better_than: Option<Transport>,
+    pub(super) better_than: Option<Transport>,
     rungs: VecDeque<Rung>,
     /// When the next rung starts.
     pub(super) next_rung: Option<Time>,
@@ -67,14 +67,18 @@ pub(crate) struct Pending {
     /// When and for which time it is sent again; `None` on streams and when its attempt is over.
     pub(super) resend: Option<(Time, u32)>,
     bad_answers: u8,
-    /// Belongs to the attempt that runs.
-    live: bool,
+    /// When it is forgotten; `None` while its attempt runs.
+    late_until: Option<Time>,
 }
 
 impl Pending {
+    fn is_live(&self) -> bool {
+        self.late_until.is_none()
+    }
+
     /// When a late one is forgotten.
     pub(super) fn expires(&self) -> Option<Time> {
-        (!self.live).then(|| self.started + LATE_LIFE)
+        self.late_until
     }
 }
 
@@ -189,6 +193,11 @@ impl Session {
             }
         }
         self.check_attempt(now, shared);
+        if matches!(ladder, Ladder::Race { .. })
+            && self.attempt().and_then(|attempt| attempt.next_rung).is_some_and(|at| at <= now)
+        {
+            self.start_rung(now, shared);
+        }
     }
 
     /// Begins a handshake: fresh ephemeral key, fresh index, next dial number.
@@ -197,7 +206,10 @@ impl Session {
         let index = shared.claim_index(IndexOwner::Pending(self.id));
         self.dial_no = self.dial_no.saturating_add(1);
         let config = &shared.config;
-        let trying = config.backoff.total(config.attempts) + config.attempt_deadline * config.attempts;
+        let trying = config
+            .backoff
+            .total(config.attempts)
+            .saturating_add(config.attempt_deadline.saturating_mul(config.attempts));
         let hello = HelloInit {
             my_half: self.half,
             your_half: self.peer_half.unwrap_or(0),
@@ -219,7 +231,7 @@ impl Session {
         let started = Initiator::start(&shared.identity, &self.peer, psk, &prologue, ephemeral, &payload, &mut bytes);
         let Ok(noise) = started else {
             // The peer's key is one with which no secret can be agreed.
-            shared.indices.remove(&index);
+            self.drop_carrier(shared, index, via);
             if let Some(attempt) = self.attempt_mut() {
                 attempt.code = Code::WrongPeer;
             }
@@ -247,7 +259,7 @@ impl Session {
             started: now,
             resend,
             bad_answers: 0,
-            live: true,
+            late_until: None,
         });
     }
 
@@ -261,6 +273,7 @@ impl Session {
         }
         self.report_stage(shared, Some(Transport::Tcp), Stage::Handshake);
         self.initiate(now, shared, Transport::Tcp, Via::Stream(stream));
+        self.check_attempt(now, shared);
     }
 
     /// A stream that we opened ended before its handshake did.
@@ -291,7 +304,7 @@ impl Session {
     pub(crate) fn on_transmit_failed(&mut self, now: Time, shared: &mut Shared, to: SocketAddr, error: NetError) {
         let before = self.pending.len();
         self.pending.retain(|pending| {
-            let gone = pending.live && pending.via == Via::Udp(to);
+            let gone = pending.is_live() && pending.via == Via::Udp(to);
             if gone {
                 shared.indices.remove(&pending.index);
             }
@@ -393,7 +406,7 @@ impl Session {
             self.fail_attempt(now, shared);
         } else if attempt.next_rung.is_some_and(|at| at <= now) {
             if shared.config.ladder == Ladder::Strict {
-                self.drop_legs(shared);
+                self.drop_legs(now, shared);
             }
             self.start_rung(now, shared);
         }
@@ -401,7 +414,7 @@ impl Session {
 
     /// An attempt of which nothing runs any more goes on with the next rung, or has failed.
     fn check_attempt(&mut self, now: Time, shared: &mut Shared) {
-        let running = self.pending.iter().any(|pending| pending.live);
+        let running = self.pending.iter().any(Pending::is_live);
         let Some(attempt) = self.attempt() else { return };
         if running || !attempt.opening.is_empty() || attempt.resolving.is_some() {
             return;
@@ -423,7 +436,7 @@ impl Session {
 
     /// Ends the attempt that runs, if one does. Its last datagram handshakes live on for a while.
     pub(super) fn end_attempt(&mut self, now: Time, shared: &mut Shared) {
-        self.drop_legs(shared);
+        self.drop_legs(now, shared);
         let late = self.pending.len().saturating_sub(LATE_HANDSHAKES);
         for pending in self.pending.drain(..late) {
             shared.indices.remove(&pending.index);
@@ -436,7 +449,7 @@ impl Session {
     }
 
     /// Ends what the attempt has begun: streams are closed, datagram handshakes become late ones.
-    fn drop_legs(&mut self, shared: &mut Shared) {
+    fn drop_legs(&mut self, now: Time, shared: &mut Shared) {
         if let Some(attempt) = self.attempt_mut() {
             for stream in core::mem::take(&mut attempt.opening) {
                 shared.close_stream(stream);
@@ -446,7 +459,7 @@ impl Session {
             match pending.via {
                 Via::Stream(_) => self.drop_carrier(shared, pending.index, pending.via),
                 Via::Udp(_) => {
-                    pending.live = false;
+                    pending.late_until.get_or_insert(now + LATE_LIFE);
                     pending.resend = None;
                     self.pending.push(pending);
                 }

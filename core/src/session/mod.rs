@@ -312,7 +312,9 @@ impl Session {
         let dials = if established.initiator { &self.own_dials } else { &self.peer_dials };
         let same_peer = self.peer_half.is_none_or(|half| half == established.peer_half);
         let stale = same_peer && established.dial_no <= dials[transport as usize];
-        if self.is_over() || stale || self.paths.len() >= shared.config.limits.paths {
+        // A restarted peer takes the place of all the paths that there are.
+        let full = same_peer && self.paths.len() >= shared.config.limits.paths;
+        if self.is_over() || stale || full {
             self.drop_carrier(shared, established.index, established.via);
             return false;
         }

@@ -7,7 +7,7 @@
 use core::cmp::Reverse;
 use core::time::Duration;
 
-use super::{Liveness, Path, Session, Via};
+use super::{Life, Liveness, Path, Session, Via};
 use crate::code::Code;
 use crate::config::Transport;
 use crate::endpoint::Shared;
@@ -91,15 +91,24 @@ impl Session {
             self.switch_to(now, shared, best);
         }
         if self.is_chooser(shared) {
-            self.retire_others(now);
+            self.retire_spares(now, shared);
         }
     }
 
-    /// Paths that work and are not used are closed, once what is on its way has arrived.
-    fn retire_others(&mut self, now: Time) {
-        let others = self.paths.values_mut().filter(|path| Some(path.index) != self.current);
-        for path in others.filter(|path| path.liveness == Liveness::Alive && path.retire_at.is_none()) {
-            path.retire_at = Some(now + path.recovery.pto_period() * 3);
+    /// A path that is not needed goes, else they pile up: but not before the current one was asked
+    /// for a sign of life and had time for it, as the peer may have left it for the other.
+    fn retire_spares(&mut self, now: Time, shared: &Shared) {
+        let current = self.current;
+        let is_spare = |path: &&mut Path| {
+            Some(path.index) != current && path.liveness == Liveness::Alive && path.retire_at.is_none()
+        };
+        let mut any = false;
+        for path in self.paths.values_mut().filter(is_spare) {
+            path.retire_at = Some(now + shared.config.silence);
+            any = true;
+        }
+        if any && let Some(path) = current.and_then(|index| self.paths.get_mut(&index)) {
+            path.ping_due = true;
         }
     }
 
@@ -218,6 +227,10 @@ impl Session {
 
     /// Looks for another path beside the current one, when we know how to dial the peer.
     pub(super) fn seek_path(&mut self, now: Time, shared: &mut Shared) {
+        // A try at a better transport alone may last as long as an attempt, and not find any.
+        if matches!(&self.life, Life::Up { side: Some(side), .. } if side.better_than.is_some()) {
+            self.end_attempt(now, shared);
+        }
         self.start_side_attempt(now, shared, None);
     }
 

@@ -1,6 +1,7 @@
 //! Filling packets: what is due goes onto the path where it belongs.
 
 use super::{Closing, Life, Path, Session, Via};
+use crate::config::MAX_PATHS;
 use crate::endpoint::Shared;
 use crate::io::Action;
 use crate::seal;
@@ -67,7 +68,7 @@ impl Session {
             || path.acks.due().is_some_and(|due| due <= now)
             || path.confirm_due
             || path.ping_due
-            || path.response_due.is_some()
+            || (path.response_due.is_some() && path.recovery.may_send())
             || self.close_ack_due == Some(path.index)
             || (current && (self.control_due() || (path.recovery.may_send() && self.channels.wants_to_write())))
     }
@@ -100,7 +101,9 @@ impl Session {
             sent.push(SentFrame::Confirm);
             eliciting = true;
         }
-        if let Some(bytes) = path.response_due.take() {
+        if path.recovery.may_send()
+            && let Some(bytes) = path.response_due.take()
+        {
             Frame::Response(bytes).encode(out);
             eliciting = true;
         }
@@ -185,8 +188,6 @@ impl Session {
     }
 }
 
-/// Paths that one turn looks at; `Limits::paths` is no larger.
-const MAX_PATHS: usize = 16;
 /// The longest CLOSE.
 const CLOSE_ROOM: usize = 8 + 64 * 9 + MAX_REASON;
 

@@ -1,4 +1,5 @@
 pub(crate) mod pair;
+mod review;
 
 use core::time::Duration;
 
