@@ -1,5 +1,7 @@
 //! Every timer of a session in one place: when it fires, why, and what it leads to.
 
+use core::ops::Bound;
+
 use super::{Closing, Dial, Life, Liveness, Session};
 use crate::code::Code;
 use crate::endpoint::{Reason, Shared};
@@ -77,8 +79,10 @@ impl Session {
     }
 
     fn on_path_timers(&mut self, now: Time, shared: &mut Shared) {
-        let indices: Vec<u32> = self.paths.keys().copied().collect();
-        for index in indices {
+        let mut next = self.paths.keys().next().copied();
+        while let Some(index) = next {
+            // Found anew each time, as paths may go meanwhile.
+            next = self.paths.range((Bound::Excluded(index), Bound::Unbounded)).next().map(|(index, _)| *index);
             self.on_loss_timer(now, shared, index);
             let current = self.current == Some(index);
             let Some(path) = self.paths.get_mut(&index) else { continue };
