@@ -98,6 +98,9 @@ impl Endpoint {
             return None;
         }
         let session = self.by_key.get(&key).and_then(|id| self.sessions.get(id));
+        if session.is_some_and(|session| session.is_outdated(transport, hello.my_half, hello.dial_no)) {
+            return None;
+        }
         let buried = self.tombstones.get(&key).map(|(_, tombstone)| tombstone);
         let psk = self.accept.decide(&key, hello.invite, session.is_some() || buried.is_some())?;
         if session.is_none() && self.sessions.len() >= self.shared.config.limits.sessions {
