@@ -1,4 +1,11 @@
+mod bench;
+mod contract;
+mod forger;
+mod handshake;
 pub(crate) mod pair;
+mod records;
+mod resume;
+mod table;
 
 use core::time::Duration;
 
