@@ -36,7 +36,8 @@ pub enum UpdateKind {
         transport: Transport,
         /// Whether the peer dialled.
         inbound: bool,
-        /// The hash of the handshake, for channel binding (Noise §11.2).
+        /// The hash of the handshake that came first here, for channel binding (Noise §11.2). When
+        /// both sides dialled at once, each may have seen its own first: then they differ.
         #[serde(with = "hex")]
         handshake_hash: [u8; 32],
     },

@@ -376,6 +376,9 @@ mod tests {
         let (relay, _udp, target) = arrange().await;
         let near = TcpStream::connect(relay.addr()).await.unwrap();
         let far = target.accept().await.unwrap().0;
+        // The relay holds both ends for sure once a byte went through.
+        write(&near, b"!").await.unwrap();
+        assert_eq!(read(&far, 1).await.unwrap(), b"!");
         relay.reset_streams();
         for stream in [near, far] {
             assert_eq!(read(&stream, 1).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);

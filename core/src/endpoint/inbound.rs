@@ -98,6 +98,9 @@ impl Endpoint {
             return None;
         }
         let session = self.by_key.get(&key).and_then(|id| self.sessions.get(id));
+        if session.is_some_and(|session| session.is_outdated(transport, hello.my_half, hello.dial_no)) {
+            return None;
+        }
         let buried = self.tombstones.get(&key).map(|(_, tombstone)| tombstone);
         let refused = session.is_none().then(|| buried.filter(|it| it.names(&hello))).flatten();
         // To learn of its session's end a peer needs no leave; to open another one it does.

@@ -394,13 +394,7 @@ impl Session {
                 pending.resend = Some((now + resend_wait(shared, count), count.saturating_add(1)));
             }
         }
-        self.pending.retain(|pending| {
-            let keep = pending.expires().is_none_or(|at| at > now);
-            if !keep {
-                shared.indices.remove(&pending.index);
-            }
-            keep
-        });
+        self.forget_late(now, shared);
         let Some(attempt) = self.attempt() else { return };
         if attempt.deadline <= now {
             self.fail_attempt(now, shared);
@@ -410,6 +404,17 @@ impl Session {
             }
             self.start_rung(now, shared);
         }
+    }
+
+    /// Forgets late handshakes whose time is over.
+    fn forget_late(&mut self, now: Time, shared: &mut Shared) {
+        self.pending.retain(|pending| {
+            let keep = pending.expires().is_none_or(|at| at > now);
+            if !keep {
+                shared.indices.remove(&pending.index);
+            }
+            keep
+        });
     }
 
     /// An attempt of which nothing runs any more goes on with the next rung, or has failed.
@@ -441,6 +446,8 @@ impl Session {
         for pending in self.pending.drain(..late) {
             shared.indices.remove(&pending.index);
         }
+        // After a late tick they may be over already.
+        self.forget_late(now, shared);
         match &mut self.life {
             Life::Dialling { dial, .. } => *dial = Dial::Backoff { until: now },
             Life::Up { side, .. } => *side = None,

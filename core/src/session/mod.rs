@@ -305,6 +305,12 @@ impl Session {
         }
     }
 
+    /// Whether a handshake of this number, or a later one, has led to a path: it is a replay, or too
+    /// late to be of use.
+    pub(crate) fn is_outdated(&self, transport: Transport, peer_half: u64, dial_no: u32) -> bool {
+        self.peer_half == Some(peer_half) && dial_no <= self.peer_dials[transport as usize]
+    }
+
     /// A handshake is finished and its keys are proved: by the answer, when we began it, by the
     /// first packet when the peer did.
     pub(crate) fn establish(&mut self, now: Time, shared: &mut Shared, established: Established) -> bool {

@@ -36,18 +36,18 @@ impl Session {
                 }
                 Err(_) => Err(Code::Protocol),
             };
-            if let Err(code) = result {
-                return self.fail(now, shared, code);
+            match result {
+                Err(code) if !self.is_over() => return self.fail(now, shared, code),
+                Err(_) => return,
+                Ok(()) if matches!(self.life, Life::Gone) => return,
+                Ok(()) => {}
             }
-            if matches!(self.life, Life::Gone) {
-                return;
-            }
-        }
-        if let Some(path) = self.paths.get_mut(&index) {
-            path.acks.on_received(now, number, ack_eliciting);
         }
         if self.is_over() {
             return;
+        }
+        if let Some(path) = self.paths.get_mut(&index) {
+            path.acks.on_received(now, number, ack_eliciting);
         }
         if !readable && self.channels.readable() {
             self.emit(shared, UpdateKind::Message);

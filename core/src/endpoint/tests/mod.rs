@@ -1,5 +1,12 @@
+mod bench;
+mod contract;
+mod forger;
+mod handshake;
 pub(crate) mod pair;
+mod records;
+mod resume;
 mod review;
+mod table;
 
 use core::time::Duration;
 

@@ -14,7 +14,8 @@ use crate::{
 
 pub(crate) const LATENCY: Duration = Duration::from_millis(10);
 
-enum Wire {
+#[derive(Clone)]
+pub(crate) enum Wire {
     Datagram(SocketAddr, Vec<u8>),
     Connect(SocketAddr, StreamId),
     Opened(StreamId),
@@ -28,6 +29,12 @@ pub(crate) struct Node {
     pub(crate) key: PublicKey,
     pub(crate) updates: Vec<(SessionId, Update)>,
     pub(crate) datagrams: Vec<Vec<u8>>,
+    /// All bytes written to each stream.
+    pub(crate) written: BTreeMap<StreamId, Vec<u8>>,
+    /// Everything that the world told it.
+    pub(crate) heard: Vec<Wire>,
+    /// A hash of all actions so far, their bytes and times.
+    pub(crate) trace: [u8; 32],
     /// Our end of a stream, and the other node's end of it.
     ends: BTreeMap<StreamId, StreamId>,
 }
@@ -39,7 +46,17 @@ impl Node {
         let mut endpoint = Endpoint::new(config.clone(), identity, [n + 100; 32]).unwrap();
         endpoint.set_accept(AcceptPolicy::anyone());
         let addr = SocketAddr::from(([10, 0, 0, n], 1000));
-        Self { endpoint, addr, key, updates: Vec::new(), datagrams: Vec::new(), ends: BTreeMap::new() }
+        Self {
+            endpoint,
+            addr,
+            key,
+            updates: Vec::new(),
+            datagrams: Vec::new(),
+            written: BTreeMap::new(),
+            heard: Vec::new(),
+            trace: [0; 32],
+            ends: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn kinds(&self) -> Vec<&UpdateKind> {
@@ -51,6 +68,9 @@ impl Node {
     }
 }
 
+/// What stands before a node and sees every datagram before it does.
+type Guard = Box<dyn FnMut(&mut Endpoint, Time, SocketAddr, &[u8])>;
+
 pub(crate) struct Pair {
     pub(crate) now: Time,
     pub(crate) nodes: [Node; 2],
@@ -58,6 +78,9 @@ pub(crate) struct Pair {
     seq: u64,
     pub(crate) udp: bool,
     pub(crate) tcp: bool,
+    pub(crate) guard: Option<Guard>,
+    /// Ticks in between, when nothing is due.
+    pub(crate) early_ticks: bool,
 }
 
 impl Pair {
@@ -69,6 +92,8 @@ impl Pair {
             seq: 0,
             udp: true,
             tcp: true,
+            guard: None,
+            early_ticks: false,
         }
     }
 
@@ -103,7 +128,12 @@ impl Pair {
     /// Carries out what a node wants done.
     pub(crate) fn drain(&mut self, n: usize) {
         let mut buf = Vec::new();
-        while let Some(action) = self.nodes[n].endpoint.poll_action(self.now, &mut buf) {
+        loop {
+            let announced = self.nodes[n].endpoint.poll_timeout();
+            let Some(action) = self.nodes[n].endpoint.poll_action(self.now, &mut buf) else { break };
+            assert!(announced.is_some_and(|(at, _)| at <= self.now), "{action:?} waited unannounced");
+            let told = format!("{} {action:?}", self.now);
+            self.nodes[n].trace = crate::crypto::hash(&[&self.nodes[n].trace, told.as_bytes(), &buf]);
             match action {
                 Action::Transmit { to, segment_size } => {
                     assert_eq!(segment_size, None);
@@ -127,6 +157,7 @@ impl Pair {
                         self.post(1 - n, Wire::Bytes(end, buf.clone()));
                     }
                     let len = buf.len();
+                    self.nodes[n].written.entry(stream).or_default().extend_from_slice(&buf);
                     self.nodes[n].endpoint.handle(self.now, Event::StreamWritten { stream, len });
                 }
                 Action::CloseStream { stream } => {
@@ -151,6 +182,9 @@ impl Pair {
             let timers = [0, 1].map(|n| self.nodes[n].endpoint.poll_timeout().map(|(at, _)| at));
             let next = wire.into_iter().chain(timers.into_iter().flatten()).min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
+            if self.early_ticks {
+                self.tick_early(next);
+            }
             self.now = self.now.max(next);
             if wire.is_some_and(|at| at <= self.now) {
                 let (_, (to, wire)) = self.queue.pop_first().expect("there is one");
@@ -168,17 +202,53 @@ impl Pair {
         self.now = end;
     }
 
-    fn deliver(&mut self, to: usize, wire: Wire) {
+    /// Ticks before anything is due, at `next`.
+    fn tick_early(&mut self, next: Time) {
+        let between = Time::from_micros((self.now.as_micros() + next.as_micros()) / 2);
+        for node in &mut self.nodes {
+            let before = node.endpoint.poll_timeout();
+            if before.is_none_or(|(at, _)| at > between) {
+                node.endpoint.handle(between, Event::Tick);
+                assert_eq!(node.endpoint.poll_action(between, &mut Vec::new()), None);
+                assert_eq!(node.endpoint.poll_timeout(), before);
+            }
+        }
+    }
+
+    /// Both ends of every stream hear that it was reset.
+    pub(crate) fn reset_streams(&mut self) {
+        for n in [0, 1] {
+            for stream in core::mem::take(&mut self.nodes[n].ends).into_keys() {
+                let closed = Event::StreamClosed { stream, error: Some(NetError::Reset) };
+                self.nodes[n].endpoint.handle(self.now, closed);
+            }
+            self.drain(n);
+        }
+    }
+
+    /// The streams of a node, as it names them.
+    pub(crate) fn streams(&self, n: usize) -> Vec<StreamId> {
+        self.nodes[n].ends.keys().copied().collect()
+    }
+
+    /// Tells a node something.
+    pub(crate) fn deliver(&mut self, to: usize, wire: Wire) {
         let now = self.now;
+        self.nodes[to].heard.push(wire.clone());
         match wire {
             Wire::Datagram(from, mut data) => {
+                if let Some(guard) = &mut self.guard {
+                    guard(&mut self.nodes[to].endpoint, now, from, &data);
+                }
                 self.nodes[to].endpoint.handle(now, Event::Datagram { from, data: &mut data });
             }
+            // Accepting is no tick, and a timer may be due at the same time.
             Wire::Connect(from, theirs) => match self.nodes[to].endpoint.stream_accepted(now, from) {
                 Some(ours) => {
                     self.nodes[to].ends.insert(ours, theirs);
                     self.nodes[1 - to].ends.insert(theirs, ours);
                     self.post(1 - to, Wire::Opened(theirs));
+                    self.nodes[to].endpoint.handle(now, Event::Tick);
                 }
                 None => self.post(1 - to, Wire::Closed(theirs, Some(NetError::Refused))),
             },
