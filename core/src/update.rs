@@ -50,10 +50,10 @@ pub enum UpdateKind {
         /// How it ended.
         outcome: Outcome,
     },
-    /// Packets now take another path.
+    /// Packets now take another transport.
     PathChanged {
-        /// The transport before, `None` when there was no path.
-        from: Option<Transport>,
+        /// The transport before.
+        from: Transport,
         /// The transport now.
         to: Transport,
         /// Why the old path was left.

@@ -371,7 +371,7 @@ fn brief(kind: &UpdateKind) -> String {
             format!("connected by {transport}{}", if *inbound { ", inbound" } else { "" })
         }
         UpdateKind::PathChanged { from, to, code } => {
-            format!("path changed from {} to {to}: {code}", from.map_or("none", Transport::name))
+            format!("path changed from {} to {to}: {code}", from.name())
         }
         UpdateKind::Lost { code } => format!("lost: {code}"),
         UpdateKind::Resumed { transport, after_ms } => format!("resumed by {transport} after {after_ms} ms"),

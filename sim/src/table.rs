@@ -113,8 +113,8 @@ impl Table {
             UpdateKind::PathChanged { from, to, code } => {
                 self.count("code", code.name());
                 match (from, to) {
-                    (Some(Transport::Udp), Transport::Tcp) => self.event("moved_udp_to_tcp"),
-                    (Some(Transport::Tcp), Transport::Udp) => self.event("moved_tcp_to_udp"),
+                    (Transport::Udp, Transport::Tcp) => self.event("moved_udp_to_tcp"),
+                    (Transport::Tcp, Transport::Udp) => self.event("moved_tcp_to_udp"),
                     _ => {}
                 }
             }

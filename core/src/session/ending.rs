@@ -14,11 +14,15 @@ use crate::wire::frame::Frame;
 impl Session {
     /// The last path is gone.
     pub(super) fn lost(&mut self, now: Time, shared: &mut Shared, code: Code) {
+        if matches!(self.life, Life::Draining { .. }) {
+            self.life = Life::Gone;
+        }
         let Life::Up { since, .. } = &self.life else { return };
         if self.proof.saturating_since(*since) >= PROVED_HEALTHY {
             self.retry = super::Retry::default();
         }
         self.end_attempt(now, shared);
+        self.told = None;
         self.code = Some(code);
         self.upgrade.at = None;
         self.emit(shared, UpdateKind::Lost { code });
@@ -116,7 +120,7 @@ impl Session {
         let answering = self.paths.remove(&index);
         self.finish(now, shared, code, true, reason.to_owned());
         if let Some(path) = answering {
-            let until = now + path.recovery.pto_period() * 3;
+            let until = now + shared.config.close_deadline.max(path.recovery.pto_period() * 3);
             self.life = Life::Draining { until };
             self.paths.insert(index, path);
         }

@@ -112,6 +112,8 @@ pub(crate) struct Session {
     keep: Duration,
     close_ack_due: Option<u32>,
     seq: u64,
+    /// The transport that the application was told of.
+    told: Option<Transport>,
     progress: Option<Progress>,
     code: Option<Code>,
     quality: Option<Quality>,
@@ -143,6 +145,7 @@ impl Session {
             keep: shared.config.keep,
             close_ack_due: None,
             seq: 0,
+            told: None,
             progress: None,
             code: None,
             quality: None,
@@ -371,6 +374,7 @@ impl Session {
         self.life = Life::Up { since: now, side: None };
         self.proof = now;
         self.code = None;
+        self.told = Some(transport);
         if was_dialling {
             let mut progress = self.attempt_progress(shared, ProgressStatus::Connected);
             // A late answer, or the peer's own dial, completes the attempt that is waited for.

@@ -77,6 +77,11 @@ impl Session {
 
     /// Makes the best path the current one.
     pub(super) fn choose(&mut self, now: Time, shared: &mut Shared) {
+        self.choose_after(now, shared, None);
+    }
+
+    /// As [`choose`](Self::choose); when the current path was closed, `closed` says why.
+    fn choose_after(&mut self, now: Time, shared: &mut Shared, closed: Option<Code>) {
         let current = self.current;
         let chosen = self.switch.chosen.filter(|_| !self.is_chooser(shared));
         let order = |path: &Path| {
@@ -88,7 +93,7 @@ impl Session {
         if best != current
             && let Some(best) = best
         {
-            self.switch_to(now, shared, best);
+            self.switch_to(now, shared, best, closed);
         }
         if self.is_chooser(shared) {
             self.retire_spares(now, shared);
@@ -112,10 +117,10 @@ impl Session {
         }
     }
 
-    fn switch_to(&mut self, now: Time, shared: &mut Shared, index: u32) {
+    fn switch_to(&mut self, now: Time, shared: &mut Shared, index: u32, closed: Option<Code>) {
         let before = self.current.replace(index).and_then(|index| self.paths.get(&index));
-        let from = before.map(|path| (path.index, path.transport, path.liveness));
-        if let Some((index, _, Liveness::Suspect)) = from {
+        let silent = before.filter(|path| path.liveness == Liveness::Suspect).map(|path| path.index);
+        if let Some(index) = silent {
             self.send_again(index);
         }
         let Some(path) = self.paths.get_mut(&index) else { return };
@@ -126,13 +131,10 @@ impl Session {
             self.switch.no += 1;
             self.switch.due = true;
         }
-        if self.seq > 0 && from.map(|(_, transport, _)| transport) != Some(to) {
-            let code = match from {
-                None => self.code.unwrap_or(Code::Done),
-                Some((_, _, Liveness::Suspect)) => Code::Silent,
-                Some((_, _, Liveness::Alive)) => Code::Superseded,
-            };
-            let from = from.map(|(_, transport, _)| transport);
+        if let Some(from) = self.told.replace(to)
+            && from != to
+        {
+            let code = closed.unwrap_or(if silent.is_some() { Code::Silent } else { Code::Superseded });
             self.emit(shared, UpdateKind::PathChanged { from, to, code });
         }
         self.plan_upgrade(now);
@@ -174,8 +176,7 @@ impl Session {
             return;
         }
         if self.current == Some(index) {
-            self.code = Some(code);
-            self.choose(now, shared);
+            self.choose_after(now, shared, Some(code));
         }
     }
 

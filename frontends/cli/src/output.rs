@@ -194,7 +194,7 @@ impl Teller {
             UpdateKind::Connected { transport, peer, .. } => {
                 self.good(format!("Connected to {} over {transport}", short(peer)));
             }
-            UpdateKind::PathChanged { from: Some(from), to, code } if from != to => {
+            UpdateKind::PathChanged { from, to, code } => {
                 self.line(format!("Moved from {from} to {to}: {}", lower(code.text())));
             }
             UpdateKind::Quality(quality) if self.grade != Some(quality.grade) => {

@@ -63,9 +63,9 @@ fn a_session_on_tcp_moves_up_when_udp_comes_back() {
         scenario.ending = burdock_sim::scenario::Ending::Converge { healed: ms(300_000), closers: vec![0] };
         let report = ok(&scenario);
         all_delivered(&report);
-        let moved = report.told_to(0).any(|told| {
-            matches!(told.kind, UpdateKind::PathChanged { from: Some(Transport::Tcp), to: Transport::Udp, .. })
-        });
+        let moved = report
+            .told_to(0)
+            .any(|told| matches!(told.kind, UpdateKind::PathChanged { from: Transport::Tcp, to: Transport::Udp, .. }));
         assert!(moved, "{report}");
     }
 }

@@ -96,7 +96,7 @@ async fn arrived_after(arrived: &mut watch::Receiver<u64>, more: u64) -> u64 {
 async fn moved(log: &Log, wanted: Transport) -> Result<Duration, String> {
     let began = Instant::now();
     let pick = |kind: &UpdateKind| match kind {
-        UpdateKind::PathChanged { from: Some(from), to, .. } if from != to && *to == wanted => Some(()),
+        UpdateKind::PathChanged { to, .. } if *to == wanted => Some(()),
         _ => None,
     };
     let (time, ()) = log.first(pick).await.ok_or_else(|| format!("the session ended before it moved to {wanted}"))?;

@@ -225,7 +225,7 @@ fn describe(kind: &UpdateKind) -> Option<String> {
         },
         UpdateKind::Connected { transport, inbound: false, .. } => format!("connected over {transport}"),
         UpdateKind::Connected { transport, .. } => format!("let the peer in over {transport}"),
-        UpdateKind::PathChanged { from: Some(from), to, .. } if from != to => format!("moved from {from} to {to}"),
+        UpdateKind::PathChanged { from, to, .. } => format!("moved from {from} to {to}"),
         UpdateKind::Lost { code } => format!("lost the connection: {}", code.text()),
         UpdateKind::Resumed { transport, after_ms } => {
             format!("resumed over {transport} after {}", seconds(Duration::from_millis(*after_ms)))
