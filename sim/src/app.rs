@@ -12,12 +12,12 @@ use crate::oracle::{Verdict, broken, contract, require};
 use crate::report::Told;
 use crate::scenario::{Reader, What, address};
 use crate::table;
-use crate::world::{Stage, World};
+use crate::world::{Apps, Stage, World};
 
-impl World<'_> {
+impl World {
     /// Does what the scenario says.
     pub(crate) fn operate(&mut self, index: usize) -> Verdict {
-        let op = &self.scenario.ops[index];
+        let op = self.scenario.ops[index].clone();
         let host = op.host;
         match op.what {
             What::Connect { to, by_name } => {
@@ -55,7 +55,7 @@ impl World<'_> {
 
     /// Sends the next of a row of messages, or all that are left.
     pub(crate) fn traffic(&mut self, index: usize, left: u32) -> Verdict {
-        let op = &self.scenario.ops[index];
+        let op = self.scenario.ops[index].clone();
         let What::Send { to, channel, size, every, .. } = op.what else { return Ok(()) };
         if !matches!(self.stage, Stage::Faults) {
             // There is to be an end to it.
@@ -86,7 +86,8 @@ impl World<'_> {
             Ok(session) => {
                 process.dials += 1;
                 self.open(host, to, session);
-                self.note(host, format_args!("dials {}", self.scenario.hosts[to].name));
+                let name = self.scenario.hosts[to].name.clone();
+                self.note(host, format_args!("dials {name}"));
             }
             Err(ConnectError::Exists) => {
                 let due = self.hosts[host].process.as_ref().and_then(|process| process.due());
@@ -118,7 +119,8 @@ impl World<'_> {
         let Some(session) = process.with(to) else { return Ok(()) };
         process.endpoint.close(process.time(self.now), session, "done");
         self.trace.step(self.now, host, "app_close", session.get(), &[]);
-        self.note(host, format_args!("closes its session with {}", self.scenario.hosts[to].name));
+        let name = self.scenario.hosts[to].name.clone();
+        self.note(host, format_args!("closes its session with {name}"));
         self.drain(host)?;
         self.settle(host)
     }
@@ -133,7 +135,8 @@ impl World<'_> {
         self.updates.cancelled(known.key);
         self.ledger.abandon(known.key);
         process.endpoint.cancel(process.time(self.now), session);
-        self.note(host, format_args!("cancels its session with {}", self.scenario.hosts[to].name));
+        let name = self.scenario.hosts[to].name.clone();
+        self.note(host, format_args!("cancels its session with {name}"));
         self.drain(host)?;
         let process = self.hosts[host].process.as_ref().expect("it ran a moment ago");
         require(process.endpoint.status(process.time(self.now), session).is_none(), "leftovers", || {
@@ -181,6 +184,9 @@ impl World<'_> {
 
     /// The application looks at its updates.
     pub(crate) fn mind(&mut self, host: usize) -> Verdict {
+        if self.apps == Apps::Outside {
+            return Ok(());
+        }
         let mut changed = Vec::new();
         while let Some((session, update)) =
             self.hosts[host].process.as_mut().and_then(|process| process.inbox.pop_front())

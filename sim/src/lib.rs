@@ -11,6 +11,8 @@
 //! assert!(report.failure.is_none(), "{report}");
 //! ```
 //!
+//! To simulate an application of your own on the same network, in the same time, see [`lab`].
+//!
 //! The driver inside takes the core at its word: it wakes exactly when it was asked to, does what
 //! it was asked to do, and nothing else. Where it stands is `world`; what the network does to
 //! packets is in `net`; what must hold is in `oracle`.
@@ -19,6 +21,7 @@ mod app;
 mod generate;
 mod host;
 mod item;
+pub mod lab;
 mod luck;
 mod net;
 mod oracle;
@@ -32,6 +35,7 @@ mod table;
 mod trace;
 mod world;
 
+pub use lab::Lab;
 pub use oracle::ledger::Stream;
 pub use oracle::payload::HEADER;
 pub use presets::Gone;

@@ -48,6 +48,11 @@ impl<T> Queue<T> {
         self.sequence += 1;
     }
 
+    /// When the next thing happens.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.heap.peek().map(|entry| entry.at)
+    }
+
     pub(crate) fn pop(&mut self) -> Option<(u64, T)> {
         self.heap.pop().map(|entry| (entry.at, entry.item))
     }

@@ -52,6 +52,14 @@ pub struct Failure {
     pub message: String,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}: {}", self.oracle, self.time, self.message)
+    }
+}
+
+impl core::error::Error for Failure {}
+
 /// Something that an application was told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {

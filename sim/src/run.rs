@@ -11,7 +11,7 @@ use crate::oracle::{Verdict, broken};
 use crate::report::{Failure, Report};
 use crate::scenario::{Ending, FaultKind, Scenario};
 use crate::trace::Detail;
-use crate::world::{Stage, World};
+use crate::world::{Apps, Stage, World};
 
 /// How often convergence is looked at.
 const CHECK: u64 = 50_000;
@@ -34,7 +34,7 @@ pub struct Options {
 /// Runs a scenario to its end, or until something is broken.
 #[must_use]
 pub fn run(scenario: &Scenario, options: &Options) -> Report {
-    let mut world = World::new(scenario, options.trace);
+    let mut world = World::new(scenario.clone(), Apps::Scripted, options.trace);
     for family in scenario.families() {
         world.table.count("family", family.name());
     }
@@ -48,15 +48,10 @@ pub fn check(seed: u64) -> Report {
     run(&Scenario::generate(seed), &Options::default())
 }
 
-impl World<'_> {
+impl World {
     /// Queues everything that the scenario says.
     pub(crate) fn start(&mut self) -> Verdict {
-        for (index, fault) in self.scenario.faults.iter().enumerate() {
-            self.queue.push(micros(fault.from), Item::FaultBegins(index));
-            if let Some(until) = fault.until {
-                self.queue.push(micros(until), Item::FaultEnds(index));
-            }
-        }
+        self.schedule_faults();
         for (index, op) in self.scenario.ops.iter().enumerate() {
             self.queue.push(micros(op.at), Item::Op(index));
         }
@@ -64,7 +59,20 @@ impl World<'_> {
             Ending::Converge { healed, .. } => self.queue.push(micros(*healed), Item::Heal),
             Ending::Stop { at } => self.queue.push(micros(*at), Item::Stop),
         }
+        self.boot_all()
+    }
+
+    pub(crate) fn boot_all(&mut self) -> Verdict {
         (0..self.hosts.len()).try_for_each(|host| self.boot(host))
+    }
+
+    pub(crate) fn schedule_faults(&mut self) {
+        for (index, fault) in self.scenario.faults.iter().enumerate() {
+            self.queue.push(micros(fault.from), Item::FaultBegins(index));
+            if let Some(until) = fault.until {
+                self.queue.push(micros(until), Item::FaultEnds(index));
+            }
+        }
     }
 
     /// Safety is over; from now on everything must come up.
@@ -185,7 +193,7 @@ impl World<'_> {
         self.hosts.iter_mut().for_each(|host| host.wanted.clear());
         if let Ending::Converge { closers, .. } = &self.scenario.ending {
             let hosts = self.hosts.len();
-            for host in closers.iter().copied().filter(|host| *host < hosts) {
+            for host in closers.clone().into_iter().filter(|host| *host < hosts) {
                 for peer in 0..hosts {
                     self.close(host, peer)?;
                 }

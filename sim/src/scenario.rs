@@ -438,7 +438,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    fn validate(&self) -> Result<(), ScenarioError> {
+    pub(crate) fn validate(&self) -> Result<(), ScenarioError> {
         if self.hosts.is_empty() || self.hosts.len() > 200 {
             return Err(ScenarioError("there must be 1 to 200 hosts".into()));
         }

@@ -23,17 +23,30 @@ use crate::trace::{Detail, Trace};
 /// Events at one instant before the world counts as standing still.
 const EVENTS_AT_ONCE: u64 = 1_000_000;
 
-pub(crate) struct World<'a> {
+/// Who holds the applications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Apps {
+    /// The scenario: they do what its operations say, and the oracles know what they may see.
+    Scripted,
+    /// Somebody outside, who fetches the updates.
+    Outside,
+}
+
+pub(crate) struct World {
     /// The core was told of something that came in, and may answer it even after the end.
     answering: bool,
-    pub(crate) scenario: &'a Scenario,
+    pub(crate) scenario: Scenario,
+    pub(crate) apps: Apps,
     pub(crate) luck: Luck,
     pub(crate) now: u64,
+    /// Events at this instant.
+    at_once: u64,
     pub(crate) queue: Queue<Item>,
     pub(crate) net: Net,
     pub(crate) hosts: Vec<Host>,
     pub(crate) keys: BTreeMap<PublicKey, usize>,
-    active: Vec<bool>,
+    /// Which faults are.
+    pub(crate) active: Vec<bool>,
     deliveries: Vec<Delivery>,
 
     pub(crate) stage: Stage,
@@ -70,8 +83,8 @@ pub(crate) enum Stage {
     Done,
 }
 
-impl<'a> World<'a> {
-    pub(crate) fn new(scenario: &'a Scenario, detail: Detail) -> Self {
+impl World {
+    pub(crate) fn new(scenario: Scenario, apps: Apps, detail: Detail) -> Self {
         let luck = Luck::of(scenario.seed);
         let mut hosts: Vec<Host> = Vec::new();
         let mut keys = BTreeMap::new();
@@ -82,14 +95,16 @@ impl<'a> World<'a> {
         }
         Self {
             answering: false,
-            scenario,
+            apps,
             luck,
             now: 0,
+            at_once: 0,
             queue: Queue::new(),
-            net: Net::new(scenario, luck),
+            net: Net::new(&scenario, luck),
             hosts,
             keys,
             active: vec![false; scenario.faults.len()],
+            scenario,
             deliveries: Vec::new(),
             stage: Stage::Faults,
             trace: Trace::new(detail),
@@ -111,17 +126,20 @@ impl<'a> World<'a> {
     /// Runs until it is done.
     pub(crate) fn go(&mut self) -> Verdict {
         self.start()?;
-        let mut at_once = 0;
-        while self.stage != Stage::Done {
-            let Some((at, item)) = self.queue.pop() else { break };
-            at_once = if at == self.now { at_once + 1 } else { 0 };
-            self.now = at;
-            if at_once > EVENTS_AT_ONCE {
-                return broken("contract", "the world stands still: a million events at one instant");
-            }
-            self.step(item)?;
-        }
+        while self.stage != Stage::Done && self.advance()? {}
         Ok(())
+    }
+
+    /// Lets the next thing happen; false if there is none.
+    pub(crate) fn advance(&mut self) -> Verdict<bool> {
+        let Some((at, item)) = self.queue.pop() else { return Ok(false) };
+        self.at_once = if at == self.now { self.at_once + 1 } else { 0 };
+        self.now = at;
+        if self.at_once > EVENTS_AT_ONCE {
+            return broken("contract", "the world stands still: a million events at one instant");
+        }
+        self.step(item)?;
+        Ok(true)
     }
 
     fn step(&mut self, item: Item) -> Verdict {
@@ -224,10 +242,10 @@ impl<'a> World<'a> {
 
     // ---- faults
 
-    fn fault_begins(&mut self, index: usize) -> Verdict {
-        let fault = &self.scenario.faults[index];
-        self.trace.line(self.now, "network", format_args!("{:?} begins", fault.kind));
-        match &fault.kind {
+    pub(crate) fn fault_begins(&mut self, index: usize) -> Verdict {
+        let kind = self.scenario.faults[index].kind.clone();
+        self.trace.line(self.now, "network", format_args!("{kind:?} begins"));
+        match kind {
             FaultKind::Path { .. } => {
                 self.active[index] = true;
                 self.set_faults();
@@ -240,20 +258,20 @@ impl<'a> World<'a> {
                 }
             }
             FaultKind::HalfOpen { way } => self.net.vanish(way.from, way.to),
-            FaultKind::Crash { host, power } => self.crash(*host, *power),
+            FaultKind::Crash { host, power } => self.crash(host, power),
         }
         Ok(())
     }
 
-    fn fault_ends(&mut self, index: usize) -> Verdict {
-        let fault = &self.scenario.faults[index];
-        self.trace.line(self.now, "network", format_args!("{:?} ends", fault.kind));
-        match &fault.kind {
+    pub(crate) fn fault_ends(&mut self, index: usize) -> Verdict {
+        let kind = self.scenario.faults[index].kind.clone();
+        self.trace.line(self.now, "network", format_args!("{kind:?} ends"));
+        match kind {
             FaultKind::Path { .. } => {
                 self.active[index] = false;
                 self.set_faults();
             }
-            FaultKind::Crash { host, .. } if self.hosts[*host].process.is_none() => self.boot(*host)?,
+            FaultKind::Crash { host, .. } if self.hosts[host].process.is_none() => self.boot(host)?,
             _ => {}
         }
         Ok(())
