@@ -120,6 +120,32 @@ pub enum OpenError {
     BadTag,
 }
 
+/// How many data packets of live paths were refused, by [`OpenError`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refused {
+    /// [`OpenError::Malformed`].
+    pub malformed: u64,
+    /// [`OpenError::Replayed`].
+    pub replayed: u64,
+    /// [`OpenError::OutOfOrder`].
+    pub out_of_order: u64,
+    /// [`OpenError::BadTag`].
+    pub bad_tag: u64,
+}
+
+impl Refused {
+    pub(crate) fn count(&mut self, error: OpenError) {
+        let counter = match error {
+            OpenError::Malformed => &mut self.malformed,
+            OpenError::Replayed => &mut self.replayed,
+            OpenError::OutOfOrder => &mut self.out_of_order,
+            OpenError::BadTag => &mut self.bad_tag,
+        };
+        *counter = counter.saturating_add(1);
+    }
+}
+
 impl Opener {
     /// Nothing received yet.
     #[must_use]

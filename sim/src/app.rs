@@ -34,7 +34,6 @@ impl World {
                 if let Some(process) = &mut self.hosts[host].process
                     && let Some(session) = process.with(to)
                 {
-                    self.updates.nudged(process.sessions[&session].key);
                     process.endpoint.retry_now(process.time(self.now), session);
                     self.note(host, format_args!("retries now"));
                     self.drain(host)?;
@@ -43,7 +42,7 @@ impl World {
             What::NetworkChanged => {
                 if let Some(process) = &self.hosts[host].process {
                     for session in process.sessions.values() {
-                        self.updates.nudged(session.key);
+                        self.updates.network_changed(session.key);
                     }
                     self.note(host, format_args!("changes its network"));
                     self.event(host, "network_changed", 0, Event::NetworkChanged)?;
@@ -239,7 +238,7 @@ impl World {
         if self.trace.full() && matches!(update.kind, UpdateKind::Message | UpdateKind::Outcome { .. }) {
             self.note(host, format_args!("#{} {:?}", key.1, update.kind));
         }
-        self.updates.told(key, &update)?;
+        self.updates.told(burdock_core::Time::from_micros(self.now), key, &update)?;
         match update.kind {
             UpdateKind::Connected { peer: named, transport, inbound, .. } => {
                 require(self.keys.get(&named) == Some(&peer), "updates", || {

@@ -189,7 +189,8 @@ impl World {
     /// Everything arrived: the applications close.
     fn end_all(&mut self) -> Verdict {
         let longest = self.scenario.hosts.iter().map(|host| host.config.close_deadline).max().unwrap_or_default();
-        self.stage = Stage::Closing { deadline: self.now + micros(longest) + 5_000_000 };
+        // A path may have died unnoticed just before: then its other end learns of the end when it has redialled.
+        self.stage = Stage::Closing { deadline: self.now + micros(longest) + self.bound() };
         self.hosts.iter_mut().for_each(|host| host.wanted.clear());
         if let Ending::Converge { closers, .. } = &self.scenario.ending {
             let hosts = self.hosts.len();

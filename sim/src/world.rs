@@ -1,6 +1,7 @@
 //! The world: one clock, one queue, the network, and for each process a driver that does what the
 //! core asks and nothing else.
 
+use burdock_core::seal::Refused;
 use burdock_core::{AcceptPolicy, Action, Endpoint, Event, Identity, PublicKey, Time};
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::oracle::amplification::Amplification;
 use crate::oracle::ledger::Ledger;
 use crate::oracle::updates::Updates;
 use crate::oracle::wire::Wire;
-use crate::oracle::{Verdict, broken, contract};
+use crate::oracle::{Verdict, broken, contract, genuine};
 use crate::queue::Queue;
 use crate::report::Told;
 use crate::scenario::{Accept, FaultKind, Scenario, address};
@@ -296,7 +297,7 @@ impl World {
 
     fn deliver(&mut self, delivery: Delivery) -> Verdict {
         match delivery {
-            Delivery::Datagram { to: host, from, mut data } => {
+            Delivery::Datagram { to: host, from, mut data, whole } => {
                 let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
                 process.heard = true;
                 self.amplification.received(host, process.incarnation, from, &data);
@@ -306,7 +307,11 @@ impl World {
                     self.trace.line(self.now, name, format_args!("<- {} bytes by UDP from {from}", data.len()));
                 }
                 self.early_tick(host)?;
+                let before = self.refused(host);
                 self.raw_event(host, Event::Datagram { from, data: &mut data })?;
+                if whole {
+                    genuine::accepted(host, before, self.refused(host))?;
+                }
                 self.net.recycle(data);
                 self.settle(host)
             }
@@ -359,6 +364,10 @@ impl World {
                 self.event(host, "closed", stream.get() << 8 | number, Event::StreamClosed { stream, error })
             }
         }
+    }
+
+    fn refused(&self, host: usize) -> Refused {
+        self.hosts[host].process.as_ref().map(|process| process.endpoint.refused()).unwrap_or_default()
     }
 
     fn stream(&self, host: usize, end: crate::net::EndRef) -> Option<burdock_core::StreamId> {

@@ -208,8 +208,12 @@ impl Endpoint {
         let Some(half_open) = self.half_open.by_index.get_mut(&index) else { return };
         match half_open.established.opener.open(packet) {
             Ok(opened) => self.confirm(now, index, opened.number, opened.plaintext),
-            Err(_) if half_open.established.transport.is_stream() => self.drop_half_open(index),
-            Err(_) => {}
+            Err(error) => {
+                self.shared.refused.count(error);
+                if half_open.established.transport.is_stream() {
+                    self.drop_half_open(index);
+                }
+            }
         }
     }
 

@@ -22,6 +22,7 @@ use crate::io::{Action, Event, MessageId, NetError, SessionId, StreamId};
 use crate::key::PublicKey;
 use crate::link::Link;
 use crate::message::{Message, SendError};
+use crate::seal::Refused;
 use crate::session::{Session, Tombstone, Via};
 use crate::time::Time;
 use crate::update::Status;
@@ -106,6 +107,13 @@ impl Endpoint {
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.shared.identity.public_key()
+    }
+
+    /// Data packets that were refused so far, over all sessions. A rise alone harms nothing: the network repeats and
+    /// damages packets too.
+    #[must_use]
+    pub fn refused(&self) -> Refused {
+        self.shared.refused
     }
 
     /// Decides who may open a session from now on. Sessions that exist are not touched.

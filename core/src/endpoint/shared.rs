@@ -11,6 +11,7 @@ use crate::identity::Identity;
 use crate::io::{Action, ResolveId, SessionId, StreamId};
 use crate::recovery::Fate;
 use crate::rng::Randomness;
+use crate::seal::Refused;
 use crate::sent::SentFrame;
 use crate::time::Time;
 
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) queue: VecDeque<Queued>,
     /// Room for the fates of frames, kept so that no packet allocates it.
     pub(crate) fates: Vec<(SentFrame, Fate)>,
+    pub(crate) refused: Refused,
     handles: u64,
 }
 
@@ -56,6 +58,7 @@ impl Shared {
             streams: Streams::default(),
             queue: VecDeque::new(),
             fates: Vec::new(),
+            refused: Refused::default(),
             handles: 0,
         }
     }

@@ -15,11 +15,15 @@ impl Session {
     /// the stream: nothing after it could be opened.
     pub(crate) fn on_packet(&mut self, now: Time, shared: &mut Shared, index: u32, packet: &mut [u8]) {
         let Some(path) = self.paths.get_mut(&index) else { return };
-        let Ok(opened) = path.opener.open(packet) else {
-            if path.transport.is_stream() {
-                self.close_path(now, shared, index, Code::CarrierLost, true);
+        let opened = match path.opener.open(packet) {
+            Ok(opened) => opened,
+            Err(error) => {
+                shared.refused.count(error);
+                if path.transport.is_stream() {
+                    self.close_path(now, shared, index, Code::CarrierLost, true);
+                }
+                return;
             }
-            return;
         };
         self.on_plaintext(now, shared, index, opened.number, opened.plaintext);
     }

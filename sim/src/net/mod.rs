@@ -34,6 +34,7 @@ pub(crate) enum NetItem {
         to: usize,
         from: SocketAddr,
         data: Vec<u8>,
+        whole: bool,
     },
     /// An ICMP error comes back.
     Bounced {
@@ -53,13 +54,41 @@ pub(crate) enum NetItem {
 /// What the network tells a host.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    Datagram { to: usize, from: SocketAddr, data: Vec<u8> },
-    TransmitFailed { host: usize, to: SocketAddr, error: NetError },
-    Accepted { host: usize, end: EndRef, from: SocketAddr },
-    Opened { host: usize, end: EndRef },
-    Data { host: usize, end: EndRef, data: Vec<u8> },
-    Writable { host: usize, end: EndRef },
-    Closed { host: usize, end: EndRef, error: Option<NetError> },
+    /// `whole` if it is undamaged and comes once.
+    Datagram {
+        to: usize,
+        from: SocketAddr,
+        data: Vec<u8>,
+        whole: bool,
+    },
+    TransmitFailed {
+        host: usize,
+        to: SocketAddr,
+        error: NetError,
+    },
+    Accepted {
+        host: usize,
+        end: EndRef,
+        from: SocketAddr,
+    },
+    Opened {
+        host: usize,
+        end: EndRef,
+    },
+    Data {
+        host: usize,
+        end: EndRef,
+        data: Vec<u8>,
+    },
+    Writable {
+        host: usize,
+        end: EndRef,
+    },
+    Closed {
+        host: usize,
+        end: EndRef,
+        error: Option<NetError>,
+    },
 }
 
 /// Whether anybody is there to hear.
@@ -161,11 +190,12 @@ impl Net {
                     let bit = usize::try_from(bit % (copy.len() as u64 * 8)).expect("within a datagram");
                     copy[bit / 8] ^= 1 << (bit % 8);
                 }
+                let whole = flipped.is_none() && again.is_none();
+                let datagram = |data| NetItem::Datagram { to: target, from: address(from), data, whole };
                 if let Some(again) = again {
-                    let data = copy.clone();
-                    queue.push(again, NetItem::Datagram { to: target, from: address(from), data }.into());
+                    queue.push(again, datagram(copy.clone()).into());
                 }
-                queue.push(at, NetItem::Datagram { to: target, from: address(from), data: copy }.into());
+                queue.push(at, datagram(copy).into());
             }
         }
     }
@@ -180,8 +210,8 @@ impl Net {
     /// Something that was under way arrives.
     pub(crate) fn handle(&mut self, now: u64, item: NetItem, queue: &mut Queue<Item>, out: &mut Vec<Delivery>) {
         match item {
-            NetItem::Datagram { to, from, data } => match self.machines[to] {
-                Machine::Running => out.push(Delivery::Datagram { to, from, data }),
+            NetItem::Datagram { to, from, data, whole } => match self.machines[to] {
+                Machine::Running => out.push(Delivery::Datagram { to, from, data, whole }),
                 Machine::Idle => {
                     if let Some(host) = host_at(from, self.hosts) {
                         let fate =

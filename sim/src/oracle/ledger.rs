@@ -49,6 +49,8 @@ struct Message {
     received: bool,
     taken: bool,
     outcome: Option<Outcome>,
+    /// It does not say what it is, and may be what arrived where another session's may be, too.
+    ambiguous: bool,
 }
 
 #[derive(Debug)]
@@ -120,7 +122,7 @@ impl Ledger {
         require(id == u64::from(number), ORACLE, || format!("message {number} of its session was given the id {id}"))?;
         let session = self.session(key);
         let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        session.messages.push(Message { channel, len, received: false, taken: false, outcome: None });
+        session.messages.push(Message { channel, len, received: false, taken: false, outcome: None, ambiguous: false });
         session.pending += 1;
         let channel = session.channels.entry(channel).or_insert_with(|| Channel {
             sent: Vec::new(),
@@ -146,7 +148,13 @@ impl Ledger {
     ) -> Verdict<Handed> {
         let (key, number) = match payload::label(data) {
             Some(label) => ((usize::from(label.host), label.session), label.number),
-            None => self.anonymous(host, peer, channel, data.len())?,
+            None => {
+                let (handed, ambiguous) = self.anonymous(host, peer, channel, data.len())?;
+                if ambiguous {
+                    return Ok(handed);
+                }
+                handed
+            }
         };
         let describe = || format!("message {number} of session {}.{} on channel {channel}", key.0, key.1);
         let Some(session) = self.sessions.get_mut(&key) else {
@@ -176,7 +184,8 @@ impl Ledger {
         let place = lane.sent.binary_search(&number).expect("the message was sent on it");
         require(place >= lane.position, ORACLE, || format!("{} arrived after one sent later", describe()))?;
         let passed_over = &lane.sent[lane.position..place];
-        let missing = passed_over.iter().find(|passed| session.messages[**passed as usize].outcome.is_none());
+        let is_missing = |message: &Message| message.outcome.is_none() && !message.ambiguous;
+        let missing = passed_over.iter().find(|passed| is_missing(&session.messages[**passed as usize]));
         if let Some(missing) = missing {
             return broken(ORACLE, format!("{} arrived before message {missing} of the same channel", describe()));
         }
@@ -185,29 +194,44 @@ impl Ledger {
         Ok((key, number))
     }
 
-    /// A message too short to say what it is: the next of that length that may come.
-    fn anonymous(&self, host: usize, peer: usize, channel: u8, len: usize) -> Verdict<Handed> {
-        let mine = |(_, session): &(&SessionKey, &Session)| session.peer.is_none_or(|to| to == host);
-        let next = |key: &SessionKey, session: &Session, wanted: Option<Outcome>| {
-            let lane = session.channels.get(&channel)?;
-            let open = |number: &&u32| session.messages[**number as usize].outcome == wanted;
-            let number = match wanted {
-                None => lane.sent[lane.position..].iter().find(open),
-                Some(_) => lane.sent[lane.position..]
-                    .iter()
-                    .filter(open)
-                    .find(|number| session.messages[**number as usize].len as usize == len),
-            }?;
-            (session.messages[*number as usize].len as usize == len).then_some((*key, *number))
-        };
+    /// A message too short to say what it is: the next of that length that may come. Where that may be one of several
+    /// sessions, as messages of a session that ended may still be handed out, none of them is held to anything.
+    fn anonymous(&mut self, host: usize, peer: usize, channel: u8, len: usize) -> Verdict<(Handed, bool)> {
         // What is still expected comes first; then what its sender has given up.
         for wanted in [None, Some(Outcome::Unknown)] {
-            let sessions = self.sessions.range((peer, 0)..=(peer, u16::MAX)).rev().filter(mine);
-            for (key, session) in sessions {
-                if let Some(found) = next(key, session, wanted) {
-                    return Ok(found);
+            let fits = |message: &Message| message.outcome == wanted && message.len as usize == len;
+            let next = |session: &Session| {
+                let lane = session.channels.get(&channel)?;
+                let mut open = lane.sent[lane.position..].iter().filter(|number| {
+                    let message = &session.messages[**number as usize];
+                    if wanted.is_none() { message.outcome.is_none() && !message.ambiguous } else { fits(message) }
+                });
+                open.next().copied().filter(|number| fits(&session.messages[*number as usize]))
+            };
+            let may_be = |session: &Session| {
+                let lane = session.channels.get(&channel)?;
+                lane.sent[lane.position..].iter().copied().find(|number| {
+                    let message = &session.messages[*number as usize];
+                    message.ambiguous && fits(message)
+                })
+            };
+            let mine = |(_, session): &(&SessionKey, &mut Session)| session.peer.is_none_or(|to| to == host);
+            let sessions = self.sessions.range_mut((peer, 0)..=(peer, u16::MAX)).rev().filter(mine);
+            let mut found: Vec<(Handed, &mut Session)> = sessions
+                .filter_map(|(key, session)| {
+                    let number = may_be(session).or_else(|| next(session))?;
+                    Some(((*key, number), session))
+                })
+                .collect();
+            let Some((handed, first)) = found.first() else { continue };
+            let handed = *handed;
+            let ambiguous = found.len() > 1 || first.messages[handed.1 as usize].ambiguous;
+            for (_, session) in found.iter_mut().filter(|_| ambiguous) {
+                for message in session.messages.iter_mut().filter(|message| message.channel == channel) {
+                    message.ambiguous |= !message.received && fits(message);
                 }
             }
+            return Ok((handed, ambiguous));
         }
         broken(ORACLE, format!("{len} bytes arrived at host {host} on channel {channel} that were never sent"))
     }
@@ -245,9 +269,9 @@ impl Ledger {
         session.pending -= 1;
         session.outcomes[outcome as usize] += 1;
         match outcome {
-            Outcome::Delivered => {
-                require(message.taken, ORACLE, || format!("{} is Delivered, but nobody took it", describe()))
-            }
+            Outcome::Delivered => require(message.taken || message.ambiguous, ORACLE, || {
+                format!("{} is Delivered, but nobody took it", describe())
+            }),
             Outcome::Undelivered => {
                 require(!message.received, ORACLE, || format!("{} is Undelivered, but it arrived", describe()))
             }
@@ -402,6 +426,21 @@ mod tests {
         assert!(ledger.outcome(KEY, 2, Outcome::Unknown).unwrap_err().message.contains("is now"));
         assert!(receive(&mut ledger, &sent[2]).unwrap_err().message.contains("never will"));
         assert!(ledger.closed(KEY, [1, 1, 0], false).unwrap_err().message.contains("sent 3"));
+    }
+
+    #[test]
+    fn an_empty_message_may_be_of_a_session_that_ended() {
+        let (mut ledger, _) = ledger(&[20, 0]);
+        ledger.open((0, 1), Some(1));
+        for number in 0..2 {
+            ledger.sent((0, 1), number, 4, &Bytes::new()).unwrap();
+        }
+        ledger.abandon(KEY);
+        let first = payload::write(Label { host: 0, channel: 4, session: 0, number: 0, len: 20 }, Luck::of(1));
+        receive(&mut ledger, &first).unwrap();
+        receive(&mut ledger, &[]).unwrap();
+        ledger.outcome((0, 1), 0, Outcome::Undelivered).unwrap();
+        ledger.outcome((0, 1), 1, Outcome::Undelivered).unwrap();
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub(crate) mod amplification;
 pub(crate) mod contract;
+pub(crate) mod genuine;
 pub(crate) mod ledger;
 pub(crate) mod payload;
 pub(crate) mod updates;

@@ -1,16 +1,25 @@
 //! What the application is told is well formed: numbered without a gap, in an order that makes
-//! sense, and with one end.
+//! sense, and with one end; and dialling goes as it is configured:
+//!
+//! - An attempt fails only after the whole ladder was tried, each transport within the head start
+//!   of the one before: silence is what a firewall looks like.
+//! - Attempts and waits follow the schedule from one loss to the next, until the session has been
+//!   up for 10 s. A change of network starts the waits, not the attempts, afresh.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use burdock_core::update::{ProgressStatus, UpdateKind};
-use burdock_core::{Config, Progress, Update};
+use burdock_core::update::{ProgressStatus, Stage, UpdateKind};
+use burdock_core::{Config, Ladder, Progress, Time, Transport, Update};
 
 use crate::oracle::ledger::SessionKey;
 use crate::oracle::{Verdict, require};
 
 const ORACLE: &str = "updates";
+const FALLBACK: &str = "fallback";
+const BACKOFF: &str = "backoff";
+/// A session that was up for less has not proved healthy.
+const PROOF: Duration = Duration::from_secs(10);
 
 /// How a session looks to somebody who hears its updates alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,13 +46,27 @@ struct Watch {
     /// Whether it was ever up.
     met: bool,
     attempt: u32,
-    attempts: u32,
-    longest_wait: Duration,
+    config: Config,
+    /// When it came up last.
+    up_since: Time,
+    /// Attempts begun, and waits told, since it last had the time to prove healthy.
+    begun: u32,
+    waits: u32,
+    /// It was up for long enough before the last loss to start afresh.
+    may_start_afresh: bool,
+    /// The attempt that runs.
+    running: Option<Running>,
+}
+
+/// How far an attempt has come.
+#[derive(Debug, Default)]
+struct Running {
+    udp_at: Option<Time>,
+    tcp: bool,
 }
 
 impl Updates {
     pub(crate) fn open(&mut self, key: SessionKey, config: &Config) {
-        let waits = (0..config.attempts).map(|n| config.backoff.wait(n));
         self.sessions.insert(
             key,
             Watch {
@@ -51,8 +74,12 @@ impl Updates {
                 phase: Phase::Dialling,
                 met: false,
                 attempt: 0,
-                attempts: config.attempts,
-                longest_wait: waits.max().unwrap_or_default(),
+                config: config.clone(),
+                up_since: Time::ZERO,
+                begun: 0,
+                waits: 0,
+                may_start_afresh: false,
+                running: None,
             },
         );
     }
@@ -70,10 +97,10 @@ impl Updates {
         self.sessions.get(&key).map_or(0, |watch| watch.seq)
     }
 
-    /// The application skipped the wait, so counting may start anew.
-    pub(crate) fn nudged(&mut self, key: SessionKey) {
+    /// The waits start afresh.
+    pub(crate) fn network_changed(&mut self, key: SessionKey) {
         if let Some(watch) = self.sessions.get_mut(&key) {
-            watch.attempt = 0;
+            watch.waits = 0;
         }
     }
 
@@ -83,7 +110,7 @@ impl Updates {
         }
     }
 
-    pub(crate) fn told(&mut self, key: SessionKey, update: &Update) -> Verdict {
+    pub(crate) fn told(&mut self, now: Time, key: SessionKey, update: &Update) -> Verdict {
         let Some(watch) = self.sessions.get_mut(&key) else {
             return require(false, ORACLE, || format!("session {}.{} is not known to anybody", key.0, key.1));
         };
@@ -96,20 +123,22 @@ impl Updates {
         require(phase != Phase::Failed || outcome_or_end, ORACLE, || context("its dialling had failed for good"))?;
         let demand = |holds: bool, what: &str| require(holds, ORACLE, || context(&format!("{what}; it is {phase:?}")));
         match &update.kind {
-            UpdateKind::Progress(progress) => watch.progress(progress, context)?,
+            UpdateKind::Progress(progress) => watch.progress(now, progress, context)?,
             UpdateKind::Connected { .. } => {
                 demand(phase == Phase::Dialling, "it was connected before")?;
                 watch.met = true;
-                watch.up();
+                watch.up(now);
             }
             UpdateKind::Lost { .. } => {
                 demand(phase == Phase::Up, "only what is up can be lost")?;
                 watch.phase = Phase::Lost;
                 watch.attempt = 0;
+                watch.running = None;
+                watch.may_start_afresh = now.saturating_since(watch.up_since) >= PROOF;
             }
             UpdateKind::Resumed { .. } => {
                 demand(phase == Phase::Lost, "only what was lost can be resumed")?;
-                watch.up();
+                watch.up(now);
             }
             UpdateKind::PeerRestarted => {
                 demand(watch.met, "the peer was never there")?;
@@ -128,32 +157,90 @@ impl Updates {
 }
 
 impl Watch {
-    fn up(&mut self) {
+    fn up(&mut self, now: Time) {
         self.phase = Phase::Up;
         self.attempt = 0;
+        self.up_since = now;
+        self.running = None;
     }
 
-    fn progress(&mut self, progress: &Progress, context: impl Fn(&str) -> String) -> Verdict {
-        require((1..=self.attempts).contains(&progress.attempt), ORACLE, || context("the attempt is out of range"))?;
-        require(progress.max_attempts == self.attempts, ORACLE, || context("the number of attempts is another"))?;
+    fn progress(&mut self, now: Time, progress: &Progress, context: impl Fn(&str) -> String) -> Verdict {
+        let attempts = self.config.attempts;
+        require((1..=attempts).contains(&progress.attempt), ORACLE, || context("the attempt is out of range"))?;
+        require(progress.max_attempts == attempts, ORACLE, || context("the number of attempts is another"))?;
         require(progress.attempt >= self.attempt, ORACLE, || {
             context(&format!("attempt {} had been reached", self.attempt))
         })?;
         require(!progress.message.is_empty(), ORACLE, || context("it has no text"))?;
         self.attempt = progress.attempt;
         match progress.status {
+            ProgressStatus::Connecting => self.trying(now, progress, context),
             ProgressStatus::Retrying => {
-                let wait = progress.retry_in_ms.map(Duration::from_millis);
-                require(wait.is_some_and(|wait| wait <= self.longest_wait), ORACLE, || {
-                    context(&format!("the longest wait is {:?}", self.longest_wait))
-                })
+                self.attempt_failed(&context)?;
+                self.waiting(progress, context)
             }
             ProgressStatus::Failed => {
+                self.attempt_failed(&context)?;
                 self.phase = Phase::Failed;
                 require(progress.code.is_some(), ORACLE, || context("it does not say why"))
             }
-            ProgressStatus::Connecting | ProgressStatus::Connected => Ok(()),
+            ProgressStatus::Connected => Ok(()),
         }
+    }
+
+    /// The head start of UDP over TCP, if an attempt lasts that long.
+    fn head_start(&self) -> Option<Duration> {
+        let deadline = self.config.attempt_deadline;
+        let head_start = match self.config.ladder {
+            Ladder::Race { fallback_delay } => fallback_delay,
+            Ladder::Strict => deadline / 2,
+        };
+        (head_start < deadline).then_some(head_start)
+    }
+
+    fn trying(&mut self, now: Time, progress: &Progress, context: impl Fn(&str) -> String) -> Verdict {
+        if progress.attempt > self.begun {
+            self.begun = progress.attempt;
+            self.running = None;
+        }
+        let head_start = self.head_start();
+        let running = self.running.get_or_insert_default();
+        match progress.transport {
+            Some(Transport::Udp) => running.udp_at = running.udp_at.or(Some(now)),
+            Some(Transport::Tcp) if progress.stage == Some(Stage::Opening) => {
+                running.tcp = true;
+                let late = running.udp_at.map(|at| now.saturating_since(at));
+                let in_time = late.zip(head_start).is_none_or(|(late, head_start)| late <= head_start);
+                return require(in_time, FALLBACK, || {
+                    context(&format!("{late:?} after UDP, allowed is {head_start:?}"))
+                });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Every address in a scenario has both ports.
+    fn attempt_failed(&mut self, context: impl Fn(&str) -> String) -> Verdict {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let whole = self.head_start().is_none() || (running.udp_at.is_some() && running.tcp);
+        require(whole, FALLBACK, || context("the attempt failed before every transport had been tried"))
+    }
+
+    fn waiting(&mut self, progress: &Progress, context: impl Fn(&str) -> String) -> Verdict {
+        if progress.attempt == 1 && core::mem::take(&mut self.may_start_afresh) {
+            (self.begun, self.waits) = (0, 0);
+        }
+        require(progress.attempt == self.begun + 1, BACKOFF, || {
+            context(&format!("{} attempts were made since the session last proved healthy", self.begun))
+        })?;
+        let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let backoff = &self.config.backoff;
+        let due = millis(backoff.jittered(self.waits, 0))..=millis(backoff.wait(self.waits));
+        self.waits += 1;
+        require(progress.retry_in_ms.is_some_and(|wait| due.contains(&wait)), BACKOFF, || {
+            context(&format!("wait {} is one of {due:?} ms", self.waits))
+        })
     }
 }
 
@@ -166,10 +253,15 @@ mod tests {
     const KEY: SessionKey = (0, 0);
 
     fn check(kinds: Vec<UpdateKind>) -> Verdict {
+        check_with(&Config::streamer(), kinds)
+    }
+
+    fn check_with(config: &Config, kinds: Vec<UpdateKind>) -> Verdict {
         let mut updates = Updates::default();
-        updates.open(KEY, &Config::streamer());
+        updates.open(KEY, config);
+        // One second passes between two updates.
         for (seq, kind) in (1..).zip(kinds) {
-            updates.told(KEY, &Update { seq, kind })?;
+            updates.told(Time::from_micros(seq * 1_000_000), KEY, &Update { seq, kind })?;
         }
         Ok(())
     }
@@ -177,7 +269,7 @@ mod tests {
     fn connected() -> UpdateKind {
         UpdateKind::Connected {
             peer: [1; 32].into(),
-            transport: burdock_core::Transport::Udp,
+            transport: Transport::Udp,
             inbound: false,
             handshake_hash: [0; 32],
         }
@@ -211,7 +303,55 @@ mod tests {
     }
 
     fn resumed() -> UpdateKind {
-        UpdateKind::Resumed { transport: burdock_core::Transport::Tcp, after_ms: 1 }
+        UpdateKind::Resumed { transport: Transport::Tcp, after_ms: 1 }
+    }
+
+    fn trying(attempt: u32, transport: Transport) -> UpdateKind {
+        let UpdateKind::Progress(mut progress) = progress(attempt, ProgressStatus::Connecting, None) else {
+            unreachable!("it is one")
+        };
+        progress.transport = Some(transport);
+        progress.stage = Some(if transport.is_stream() { Stage::Opening } else { Stage::Handshake });
+        UpdateKind::Progress(progress)
+    }
+
+    fn retrying(attempt: u32, wait: u64) -> UpdateKind {
+        progress(attempt, ProgressStatus::Retrying, Some(wait))
+    }
+
+    #[test]
+    fn t3_an_attempt_that_leaves_a_transport_out_or_late_is_seen() {
+        // Mutation: `running.udp_at.is_some() && running.tcp` into `||` makes this fail.
+        let mut config = Config::streamer();
+        config.ladder = Ladder::Race { fallback_delay: Duration::from_secs(1) };
+        let check = |kinds| check_with(&config, kinds);
+        check(vec![trying(1, Transport::Udp), trying(1, Transport::Tcp), retrying(2, 100)]).unwrap();
+        let failed = check(vec![trying(1, Transport::Udp), retrying(2, 100)]).unwrap_err();
+        assert_eq!(failed.oracle, FALLBACK);
+        let quality = UpdateKind::Writable;
+        let late = check(vec![trying(1, Transport::Udp), quality, trying(1, Transport::Tcp)]).unwrap_err();
+        assert_eq!(late.oracle, FALLBACK);
+    }
+
+    #[test]
+    fn c1_a_schedule_that_starts_afresh_without_proof_is_seen() {
+        // Mutation: `PROOF` of zero makes this fail.
+        let lost = || UpdateKind::Lost { code: Code::Silent };
+        let begin = |attempt| [trying(attempt, Transport::Udp), trying(attempt, Transport::Tcp)];
+        let mut config = Config::streamer();
+        config.ladder = Ladder::Race { fallback_delay: Duration::from_secs(1) };
+        let check = |parts: Vec<Vec<UpdateKind>>| check_with(&config, parts.concat());
+        let opening = || [vec![trying(1, Transport::Udp), connected(), lost()]].concat();
+        check(vec![opening(), vec![retrying(2, 100)]]).unwrap();
+        assert_eq!(check(vec![opening(), vec![retrying(1, 100)]]).unwrap_err().oracle, BACKOFF);
+        assert_eq!(check(vec![opening(), vec![retrying(2, 101)]]).unwrap_err().oracle, BACKOFF);
+        assert_eq!(check(vec![opening(), vec![retrying(2, 49)]]).unwrap_err().oracle, BACKOFF);
+        let again = || vec![retrying(2, 100), trying(2, Transport::Udp), resumed(), lost()];
+        check(vec![opening(), again(), vec![retrying(3, 200)]]).unwrap();
+        assert_eq!(check(vec![opening(), again(), vec![retrying(3, 99)]]).unwrap_err().oracle, BACKOFF);
+        let healthy = || (0..10).map(|_| UpdateKind::Writable).collect::<Vec<_>>();
+        let long = || [vec![trying(1, Transport::Udp), connected()], healthy(), vec![lost()]].concat();
+        check(vec![long(), vec![retrying(1, 100)], begin(1).to_vec(), vec![retrying(2, 200)]]).unwrap();
     }
 
     #[test]
@@ -242,6 +382,6 @@ mod tests {
         }
         let mut updates = Updates::default();
         updates.open(KEY, &Config::streamer());
-        assert!(updates.told(KEY, &Update { seq: 2, kind: UpdateKind::Message }).is_err());
+        assert!(updates.told(Time::ZERO, KEY, &Update { seq: 2, kind: UpdateKind::Message }).is_err());
     }
 }
