@@ -121,7 +121,7 @@ codes! {
     CloseTimeout = 17, "close_timeout", 4, false,
         "The session was closed before everything was delivered", "Allow a longer deadline for closing.";
     /// The application let go of the session.
-    Cancelled = 18, "cancelled", 0, false,
+    Cancelled = 18, "cancelled", 9, false,
         "The session was cancelled", "Nothing to do.";
 }
 

@@ -240,10 +240,12 @@ impl Endpoint {
         }
     }
 
-    /// Delivers what is queued, up to the configured deadline, and ends the session. `reason` is
-    /// for a person at the other end; its first 64 characters are sent.
+    /// Delivers what is queued, up to the configured deadline, and ends the session. Messages
+    /// handed out so far count as taken. `reason` is for a person at the other end; its first 64
+    /// characters are sent.
     pub fn close(&mut self, now: Time, session: SessionId, reason: &str) {
         let now = self.clamp(now);
+        self.taken(now, session);
         self.with_session(now, session, |session, shared| session.close(now, shared, reason));
     }
 

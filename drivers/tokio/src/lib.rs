@@ -8,7 +8,7 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! // One side listens and sends everything back.
-//! let home = Endpoint::bind("0.0.0.0:4117".parse()?, Config::streamer(), Identity::from_bytes([1; 32])).await?;
+//! let home = Endpoint::bind("0.0.0.0:28736".parse()?, Config::streamer(), Identity::from_bytes([1; 32])).await?;
 //! home.set_accept(AcceptPolicy::anyone());
 //! let key = home.public_key();
 //! tokio::spawn(async move {
@@ -23,7 +23,7 @@
 //!
 //! // The other one dials it and talks.
 //! let away = Endpoint::bind("0.0.0.0:0".parse()?, Config::streamer(), Identity::from_bytes([2; 32])).await?;
-//! let (session, _updates) = away.connect(&Link::direct(key, "192.0.2.7:4117".parse()?))?;
+//! let (session, _updates) = away.connect(&Link::direct(key, "192.0.2.7:28736".parse()?))?;
 //! session.connected().await?;
 //! session.send(0, "hello").await?;
 //! let echo = session.recv().await?;

@@ -107,9 +107,10 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "KEY")]
     pub(crate) allow: Vec<PublicKey>,
     /// Let anyone in who has the link
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["allow", "invite"])]
     pub(crate) anyone: bool,
-    /// Put a fresh invite into the link and let in whoever holds it
+    /// Put a fresh invite into the link and let in whoever holds it, any number of times, until
+    /// this listener ends
     #[arg(long)]
     pub(crate) invite: bool,
     #[command(flatten)]

@@ -11,6 +11,7 @@ use crate::args::ConnectArgs;
 use crate::converse::converse;
 use crate::failure::{Failure, INTERRUPTED};
 use crate::output::{Console, exit_status};
+use crate::stop::asked_to_stop;
 use crate::{id, lines};
 
 pub(crate) async fn run(args: ConnectArgs, console: Console) -> Result<u8, Failure> {
@@ -28,7 +29,7 @@ pub(crate) async fn run(args: ConnectArgs, console: Console) -> Result<u8, Failu
         end = converse(session, updates, None, input, output, console) => {
             end.map(|end| exit_status(&end.closed, end.skipped))
         }
-        _ = tokio::signal::ctrl_c() => Ok(INTERRUPTED),
+        () = asked_to_stop() => Ok(INTERRUPTED),
     };
     endpoint.shutdown().await;
     status

@@ -13,6 +13,7 @@ use crate::converse::{Output, converse};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::lines::Line;
 use crate::output::{Console, Note, short};
+use crate::stop::asked_to_stop;
 use crate::{id, lines};
 
 /// Lines that wait for a session to send them.
@@ -36,7 +37,7 @@ pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failur
     let result = tokio::select! {
         () = hand_out(lines::from_stdin(max_message), &rooms) => unreachable!("handing out lines does not end"),
         result = welcome(&endpoint, &rooms, console) => result,
-        _ = tokio::signal::ctrl_c() => Ok(INTERRUPTED),
+        () = asked_to_stop() => Ok(INTERRUPTED),
     };
     endpoint.shutdown().await;
     result

@@ -12,7 +12,9 @@ mod lines;
 mod listen;
 mod output;
 mod sim;
+mod stop;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -84,5 +86,6 @@ fn not_understood(error: &clap::Error) -> ExitCode {
 
 fn start_logging() {
     let Ok(filter) = EnvFilter::try_from_env("BURDOCK_LOG") else { return };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
 }

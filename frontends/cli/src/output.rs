@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use burdock_core::update::{Grade, ProgressStatus, UpdateKind};
-use burdock_core::{MessageId, SessionId, Update};
+use burdock_core::{Code, MessageId, SessionId, Update};
 use burdock_tokio::{Closed, Updates};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -220,7 +220,7 @@ impl Teller {
             UpdateKind::Closed { code, by_peer, reason, delivered, undelivered, unknown, message, hint } => {
                 let said = if *by_peer && !reason.is_empty() {
                     format!(" by the peer: {}", reason.escape_default())
-                } else if *by_peer {
+                } else if *by_peer && matches!(code, Code::Done | Code::Cancelled | Code::CloseTimeout) {
                     " by the peer".to_owned()
                 } else {
                     String::new()
