@@ -25,14 +25,9 @@ pub(crate) async fn run(args: ConnectArgs, console: Console) -> Result<u8, Failu
 
     let output = Arc::new(Mutex::new(tokio::io::stdout()));
     let input = lines::from_stdin(max_message);
-    let status = tokio::select! {
-        end = converse(session, updates, None, input, output, console) => {
-            end.map(|end| exit_status(&end.closed, end.skipped))
-        }
-        () = asked_to_stop() => Ok(INTERRUPTED),
-    };
+    let end = converse(session, updates, None, input, output, console, asked_to_stop()).await;
     endpoint.shutdown().await;
-    status
+    end.map(|end| end.map_or(INTERRUPTED, |end| exit_status(&end.closed, end.skipped)))
 }
 
 /// Any local address of the family that the link needs.

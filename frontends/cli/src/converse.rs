@@ -24,7 +24,8 @@ pub(crate) struct End {
     pub(crate) skipped: u64,
 }
 
-/// Runs until the session is closed, by the peer, by fate, or by the end of the lines.
+/// Runs until the session is closed, by the peer, by fate, or by the end of the lines. `None` when
+/// `stop` came first.
 pub(crate) async fn converse(
     session: Session,
     updates: Updates,
@@ -32,7 +33,8 @@ pub(crate) async fn converse(
     mut lines: mpsc::Receiver<Line>,
     output: Output,
     console: Console,
-) -> Result<End, Failure> {
+    stop: impl Future<Output = ()>,
+) -> Result<Option<End>, Failure> {
     let (settled_tx, settled) = watch::channel(0);
     let teller = Teller::new(console, session.id(), name);
     let follower = tokio::spawn(teller.follow(updates, settled_tx));
@@ -47,6 +49,13 @@ pub(crate) async fn converse(
     let closed_by_other = tokio::select! {
         closed = write_messages(&session, &output, end_of_lines) => closed?,
         never = sending => never,
+        () = stop => {
+            let open = session.status().pending_messages;
+            if open > 0 {
+                console.say(&format!("Interrupted; {open} messages were not confirmed as delivered"));
+            }
+            return Ok(None);
+        }
     };
     let closed = match closed_by_other {
         Some(closed) => closed,
@@ -54,7 +63,7 @@ pub(crate) async fn converse(
     };
     // The last update has been told when the updates end. A panic in there is reported by itself.
     let _ = follower.await;
-    Ok(End { closed, skipped })
+    Ok(Some(End { closed, skipped }))
 }
 
 /// Writes each message and flushes it before saying that it was taken: only then is it delivered.

@@ -137,7 +137,7 @@ async fn talk(
     let (sender, receiver) = mpsc::channel(QUEUE);
     rooms.send_modify(|rooms| rooms.push(sender.clone()));
     let name = short(&session.peer());
-    let end = converse(session, updates, Some(name), receiver, output, console).await;
+    let end = converse(session, updates, Some(name), receiver, output, console, std::future::pending()).await;
     rooms.send_modify(|rooms| rooms.retain(|room| !room.same_channel(&sender)));
     end.map(|_| ())
 }
