@@ -159,6 +159,7 @@ impl Endpoint {
     /// The driver accepted a stream from `from`. `None`: refused, close it.
     pub fn stream_accepted(&mut self, now: Time, from: SocketAddr) -> Option<StreamId> {
         let now = self.clamp(now);
+        // An address proves nothing; who it is, the handshake will tell.
         let _ = from;
         while self.shared.streams.unproven().count() >= self.shared.config.limits.unproven_streams {
             let oldest = self.shared.streams.unproven().next()?;

@@ -6,12 +6,14 @@
 //! as datagrams, a retransmission timer (RFC 6298), fast retransmit, and a window that grows and
 //! shrinks. Segments are cut once and keep their boundaries when they are sent again.
 
+mod end;
+
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, VecDeque};
 
 use burdock_core::NetError;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use self::end::{End, InFlight, Phase};
 use crate::item::Item;
 use crate::luck::Purpose;
 use crate::net::link::{Fate, micros};
@@ -24,9 +26,6 @@ const WINDOW: usize = 65_536;
 const SYN_RETRIES: u32 = 6;
 const SYN_ACK_RETRIES: u32 = 5;
 const RETRIES: u32 = 15;
-const FIRST_RTO: u64 = 1_000_000;
-const LEAST_RTO: u64 = 200_000;
-const MOST_RTO: u64 = 120_000_000;
 /// The most pieces that one segment is read in.
 const PIECES: usize = 64;
 
@@ -69,98 +68,6 @@ pub(crate) struct Conn {
     answered: bool,
     /// Forgotten on the way: nothing passes any more.
     vanished: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    SynSent,
-    SynReceived,
-    Open,
-}
-
-#[derive(Debug)]
-struct End {
-    phase: Phase,
-    /// Whether a process holds it; else the kernel finishes what was written, and no more.
-    held: bool,
-    closing: bool,
-    fin_sent: bool,
-
-    unsent: BytesMut,
-    flight: VecDeque<InFlight>,
-    flight_bytes: usize,
-    next: u64,
-    window: usize,
-    round: u32,
-    repeated_acks: u32,
-    /// The process was told that the buffer is full.
-    blocked: bool,
-
-    smoothed_rtt: u64,
-    retries: u32,
-    deadline: Option<u64>,
-    timer_queued: bool,
-
-    received: u64,
-    ahead: BTreeMap<u64, (Bytes, bool)>,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    offset: u64,
-    bytes: Bytes,
-    fin: bool,
-    sent_at: u64,
-    /// The recovery in which it was sent again, 0 if it never was.
-    round: u32,
-}
-
-impl InFlight {
-    fn end(&self) -> u64 {
-        self.offset + self.bytes.len() as u64 + u64::from(self.fin)
-    }
-
-    fn segment(&self) -> Segment {
-        Segment::Data { offset: self.offset, bytes: self.bytes.clone(), fin: self.fin }
-    }
-}
-
-impl End {
-    fn new(phase: Phase) -> Self {
-        Self {
-            phase,
-            held: true,
-            closing: false,
-            fin_sent: false,
-            unsent: BytesMut::new(),
-            flight: VecDeque::new(),
-            flight_bytes: 0,
-            next: 0,
-            window: 14_480,
-            round: 0,
-            repeated_acks: 0,
-            blocked: false,
-            smoothed_rtt: 0,
-            retries: 0,
-            deadline: None,
-            timer_queued: false,
-            received: 0,
-            ahead: BTreeMap::new(),
-        }
-    }
-
-    fn rto(&self) -> u64 {
-        let first = if self.smoothed_rtt == 0 { FIRST_RTO } else { (2 * self.smoothed_rtt).max(LEAST_RTO) };
-        first.saturating_mul(1 << self.retries.min(20)).min(MOST_RTO)
-    }
-
-    fn buffered(&self) -> usize {
-        self.unsent.len() + self.flight_bytes
-    }
-
-    fn finished(&self) -> bool {
-        self.closing && self.fin_sent && self.flight.is_empty()
-    }
 }
 
 impl Net {

@@ -166,13 +166,7 @@ impl Ledger {
         let Some(message) = session.messages.get(number as usize) else {
             return broken(ORACLE, format!("{} arrived and was never sent", describe()));
         };
-        let label = Label {
-            host: u8::try_from(key.0).unwrap_or(u8::MAX),
-            channel: message.channel,
-            session: key.1,
-            number,
-            len: message.len,
-        };
+        let label = label_of(key, number, message);
         require(data == payload::write(label, luck) && channel == message.channel, ORACLE, || {
             format!("{} is not what was sent", describe())
         })?;
@@ -241,13 +235,7 @@ impl Ledger {
         let session = self.session(key);
         let message = &mut session.messages[number as usize];
         message.taken = true;
-        let label = Label {
-            host: u8::try_from(key.0).unwrap_or(u8::MAX),
-            channel: message.channel,
-            session: key.1,
-            number,
-            len: message.len,
-        };
+        let label = label_of(key, number, message);
         let lane = session.channels.get_mut(&label.channel).expect("the message was sent on it");
         lane.taken += 1;
         lane.taken_hash.write_u32(number);
@@ -359,6 +347,17 @@ impl Ledger {
             }
         }
         streams
+    }
+}
+
+/// What a message's payload says of itself.
+fn label_of(key: SessionKey, number: u32, message: &Message) -> Label {
+    Label {
+        host: u8::try_from(key.0).unwrap_or(u8::MAX),
+        channel: message.channel,
+        session: key.1,
+        number,
+        len: message.len,
     }
 }
 
