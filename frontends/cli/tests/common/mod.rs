@@ -78,6 +78,16 @@ impl Talker {
         let _ = writeln!(stdin, "{line}").and_then(|()| stdin.flush());
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets go of the events so far, and of those that came meanwhile.
+    pub(crate) fn forget_events(&mut self) {
+        self.events.clear();
+        while self.stderr.try_recv().is_ok() {}
+    }
+
     pub(crate) fn end_input(&mut self) {
         self.stdin = None;
     }
