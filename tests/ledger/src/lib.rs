@@ -108,7 +108,7 @@ pub fn folder() -> PathBuf {
 }
 
 /// Reports the figure that the running test reached for a promise. Call it on the test's own
-/// thread, whose name is the test's.
+/// thread, whose name is the test's; when a test reports one figure twice, the last counts.
 ///
 /// # Panics
 /// The figure falls short, or `promises.toml` does not know it.
