@@ -157,6 +157,7 @@ mod tests {
             prop_assert_eq!(schedule.jittered(n, u32::MAX), wait);
         }
 
+        // Mutation: `unwrap_or(0)` in `wait` makes this fail.
         #[test]
         fn c1_exponential_waits_never_shrink(first in 0u64..100_000, cap in 0u64..100_000, n in 0u32..100) {
             let schedule = Schedule::exponential(Duration::from_millis(first), Duration::from_millis(cap));
@@ -183,12 +184,14 @@ mod tests {
         assert_eq!(schedule.wait(u32::MAX), secs(30));
     }
 
+    // Mutation: `% list.len()` in place of `.min(..)` in `wait` makes this fail.
     #[test]
     fn c1_a_list_repeats_its_last_wait() {
         let schedule = Schedule::list(&[secs(9), secs(2)]);
         assert_eq!([0, 1, 2, 1000, u32::MAX].map(|n| schedule.wait(n)), [9, 2, 2, 2, 2].map(secs));
     }
 
+    // Mutation: `jitter_per_mille: 490` in `exponential` (or in `list`) makes this fail.
     #[test]
     fn c1_schedules_of_the_presets() {
         insta::assert_snapshot!(shown(&Config::streamer().backoff, 11), @r"

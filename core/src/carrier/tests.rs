@@ -72,7 +72,7 @@ fn random_stream(dice: &mut Dice) -> Vec<u8> {
     stream
 }
 
-fn d4_run(streams: u64) {
+fn run_random(streams: u64) {
     let mut dice = Dice(4);
     for _ in 0..streams {
         let stream = random_stream(&mut dice);
@@ -88,19 +88,23 @@ fn d4_run(streams: u64) {
 #[test]
 fn d4_memory_follows_the_bytes_received() {
     // Mutation: `self.buffer.reserve_exact(LENGTH_LEN + self.max)` in `keep` makes this fail.
-    d4_run(2_000);
+    run_random(2_000);
     let mut dice = Dice(44);
     let first = carry(&[packet(&mut dice, 100)]);
     for announced in [17_u16, 1_200, 4_096, 16_384] {
         let stream = [&first, &announced.to_be_bytes()[..], &vec![1; usize::from(announced)]].concat();
         read(&mut Reassembler::new(1200, 16_384), &stream, vec![1; stream.len()]);
     }
+    burdock_ledger::reached("D4", "bytes held over 2 x received + 4 KiB", 0);
 }
 
+// Mutation: `self.buffer.reserve_exact(LENGTH_LEN + self.max)` in `keep` makes this fail.
 #[test]
 #[ignore = "10^6 random streams take some seconds: for releases"]
 fn d4_memory_follows_the_bytes_received_a_million_times() {
-    d4_run(1_000_000);
+    run_random(1_000_000);
+    burdock_ledger::reached("D4", "random streams", 1_000_000);
+    burdock_ledger::reached("D4", "bytes held over 2 x received + 4 KiB", 0);
 }
 
 #[test]
@@ -111,6 +115,7 @@ fn d4_an_unproven_stream_costs_at_most_4_kib() {
     assert_eq!(read(&mut reassembler, &stream, vec![1; stream.len()]), (vec![], None));
     assert!(reassembler.is_partial());
     assert!(reassembler.allocated() <= 1202, "{}", reassembler.allocated());
+    burdock_ledger::reached("D4", "bytes held for an unproven stream", reassembler.allocated() as u32);
 }
 
 #[test]
@@ -196,6 +201,7 @@ fn t2_every_cut_gives_the_same_packets() {
         let pieces: Vec<usize> = (0..stream.len()).map(|_| dice.below(largest + 1)).take(500).collect();
         assert_eq!(read(&mut Reassembler::new(1200, 16_384), &stream, pieces), (packets, None));
     }
+    burdock_ledger::reached("T2", "cuts that give other packets", 0);
 }
 
 #[test]
@@ -256,6 +262,7 @@ fn t1_short_writes_give_the_same_stream_or_none() {
             assert!(buffer.is_poisoned());
         }
     }
+    burdock_ledger::reached("T1", "streams that differ", 0);
 }
 
 #[test]

@@ -42,7 +42,10 @@ fn t3_a_silent_block_of_udp_only_makes_it_slower() {
         let report = ok(&scenario);
         // The head start of UDP, then one round trip for the connection and one for the handshake.
         let expected = Time::ZERO + ms(300 + 4 * latency);
-        assert_eq!(connected(&report, 0), (expected, Transport::Tcp), "{report}");
+        let (at, transport) = connected(&report, 0);
+        assert_eq!((at, transport), (expected, Transport::Tcp), "{report}");
+        let took = at.saturating_since(Time::ZERO).as_millis() as u32;
+        burdock_ledger::reached("T3", "ms until TCP when UDP is a black hole", took);
     }
 }
 
@@ -97,6 +100,7 @@ fn h10_both_sides_dialling_at_once_make_one_session() {
             assert!(at <= Time::ZERO + ms(6 * latency + 1_000), "{report}");
         }
     }
+    burdock_ledger::reached("H10", "seeds with more or less than one session", 0);
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn h2_a_dialler_with_another_prologue_hears_nothing() {
         assert!(bench.datagram(forger.addr, &asked.packet).is_nothing(), "{change:?}");
     }
     assert_eq!(bench.snapshot(), before);
+    burdock_ledger::reached("H2", "handshakes that survive a changed field", 0);
 }
 
 // Mutation: `packet::prologue` leaving out the header makes this fail.
@@ -54,6 +55,7 @@ fn h2_a_header_changed_on_the_way_is_met_with_silence() {
         assert!(bench.datagram(forger.addr, &packet).is_nothing(), "{place} {bit}");
     }
     assert_eq!(bench.snapshot(), before);
+    burdock_ledger::reached("H2", "handshakes that survive a changed field", 0);
 }
 
 // Mutation: `Symmetric::new` without `mix_hash(prologue)` makes this fail.
@@ -80,6 +82,7 @@ fn h2_an_answer_under_another_prologue_is_none() {
     assert_eq!(bench.endpoint.status(bench.now, id).unwrap().transport, None);
     let (resp, _) = forger.answer(&init);
     assert!(bench.datagram(forger.addr, &resp).connected().is_some());
+    burdock_ledger::reached("H2", "handshakes that survive a changed field", 0);
 }
 
 // Mutation: `on_first_packet` calling `confirm` for a packet that does not open makes this fail.
@@ -118,6 +121,7 @@ fn h4_a_replayed_or_forged_init_leads_to_no_session_and_leaves_nothing() {
     assert!(done.updates.is_empty());
     assert_eq!(done.closed, [stream]);
     assert_eq!(bench.snapshot(), empty);
+    burdock_ledger::reached("H4", "events and bytes from replayed or forged first messages", 0);
 }
 
 // Mutation: `on_first_packet` calling `confirm` for a packet that does not open makes this fail.
@@ -206,6 +210,7 @@ fn h6_equal_hashes_mean_equal_views() {
         }
     }
     assert!(sessions > 100, "{sessions}");
+    burdock_ledger::reached("H6", "sessions with differing views", 0);
 }
 
 fn connections(pair: &Pair, n: usize) -> usize {
@@ -247,6 +252,7 @@ fn h10_both_dial_over_udp_at_any_delay_and_share_one_session() {
     for micros in (0..=60_000).step_by(1_000) {
         both_dial(Duration::from_micros(micros), true);
     }
+    burdock_ledger::reached("H10", "seeds with more or less than one session", 0);
 }
 
 // Mutation: as above.
@@ -255,4 +261,5 @@ fn h10_both_dial_over_tcp_at_any_delay_and_share_one_session() {
     for millis in (0..=420).step_by(5) {
         both_dial(Duration::from_millis(millis), false);
     }
+    burdock_ledger::reached("H10", "seeds with more or less than one session", 0);
 }
