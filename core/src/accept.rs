@@ -54,6 +54,11 @@ impl AcceptPolicy {
         self
     }
 
+    /// Whether this key is in the list of those who get in.
+    pub(crate) fn names(&self, key: &PublicKey) -> bool {
+        self.known.contains(key)
+    }
+
     /// The pre-shared key to answer `key` with, `None` to stay silent. An invite id of zero means
     /// that the peer named none.
     pub(crate) fn decide(&self, key: &PublicKey, invite: [u8; 8], known_session: bool) -> Option<Zeroizing<[u8; 32]>> {

@@ -157,6 +157,12 @@ impl Input<'_> {
         if self.reassembler.buffer.is_empty() { self.next_in_place() } else { self.next_cut() }
     }
 
+    /// From the next packet on up to `max` bytes are allowed.
+    pub const fn allow(&mut self, max: usize) {
+        self.reassembler.later_max = max;
+        self.reassembler.max = max;
+    }
+
     fn next_in_place(&mut self) -> Result<Option<&mut [u8]>, CarrierError> {
         if let Some(&length) = self.data.first_chunk() {
             let len = self.reassembler.check(length)?;

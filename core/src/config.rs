@@ -112,6 +112,7 @@ pub struct Config {
 
 /// Every bound that a peer could push on, and those that keep the application in bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// The largest message, in bytes, that we take or send.
     pub max_message: u32,
@@ -125,12 +126,31 @@ pub struct Limits {
     pub send_buffer: usize,
     /// Messages without an outcome before `send` says that the session is full.
     pub pending_messages: usize,
-    /// Inbound handshakes that are not yet confirmed, in all.
+    /// Inbound handshakes that are not yet confirmed, in all. A quarter is kept for peers that the accept policy names or
+    /// that have a session, another for strangers. Beyond half of this, peers have to prove their address first.
     pub half_open: usize,
+    /// Of these, those from one source: an IPv4 address, or the /64 of an IPv6 address.
+    pub half_open_per_source: usize,
+    /// Inbound handshakes a second from one source; beyond that they are dropped. Whoever has not proved its address,
+    /// by a cookie or a TCP stream, is only told to.
+    pub source_rate: u32,
+    /// Of these, so many at once.
+    pub source_burst: u32,
+    /// Sources whose rate is known one by one, those with a proven address and the others each; more share one rate.
+    pub sources: usize,
+    /// Inbound handshakes a second without a proven address, over all sources; beyond that peers have to prove theirs
+    /// first, which costs them a round trip.
+    pub unproven_rate: u32,
+    /// Of these, so many at once.
+    pub unproven_burst: u32,
     /// How long an inbound handshake may stay unconfirmed, from its first byte.
     pub handshake_deadline: Duration,
     /// Inbound streams without a confirmed handshake, in all.
     pub unproven_streams: usize,
+    /// Of these, those from one source. In either case the oldest is closed for a new one.
+    pub unproven_streams_per_source: usize,
+    /// How long a stream with a confirmed handshake may stand in the middle of a packet.
+    pub frame_deadline: Duration,
     /// Sessions, in all.
     pub sessions: usize,
     /// Confirmed paths of one session.
@@ -153,8 +173,16 @@ impl Default for Limits {
             send_buffer: 8 * 1024 * 1024,
             pending_messages: 65_536,
             half_open: 256,
+            half_open_per_source: 16,
+            source_rate: 20,
+            source_burst: 5,
+            sources: 4096,
+            unproven_rate: 200,
+            unproven_burst: 100,
             handshake_deadline: Duration::from_secs(10),
             unproven_streams: 256,
+            unproven_streams_per_source: 16,
+            frame_deadline: Duration::from_secs(30),
             sessions: 16_384,
             paths: 8,
             tombstones: 1024,
@@ -216,7 +244,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let limits = &self.limits;
         let whole_message = u64::from(limits.max_message) + 8;
-        let rules: [(bool, &'static str, &'static str); 10] = [
+        let rules: [(bool, &'static str, &'static str); 12] = [
             (self.class == Class::Open, "class", "open: there is no transport for anonymous endpoints yet"),
             (self.attempts >= 1, "attempts", "at least 1"),
             (!self.attempt_deadline.is_zero(), "attempt_deadline", "longer than zero"),
@@ -235,6 +263,20 @@ impl Config {
                 "1 or more, and 2 to 16 for paths",
             ),
             (limits.addresses >= 1, "limits.addresses", "at least 1"),
+            (
+                [limits.source_rate, limits.source_burst, limits.unproven_rate, limits.unproven_burst]
+                    .iter()
+                    .all(|rate| (1..=1_000_000).contains(rate)),
+                "limits",
+                "1 to 1,000,000 for rates and bursts",
+            ),
+            (
+                limits.half_open_per_source >= 1
+                    && limits.unproven_streams >= 1
+                    && limits.unproven_streams_per_source >= 1,
+                "limits",
+                "1 or more for what one source may have, and for unproven_streams",
+            ),
         ];
         for (holds, field, range) in rules {
             if !holds {

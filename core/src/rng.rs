@@ -9,13 +9,14 @@ use crate::crypto::{Secret, hash, hkdf2};
 /// One generator for each purpose, so that what the wire shows tells nothing about the keys, and a
 /// draw for one purpose does not change what another gets.
 ///
-/// Identifiers and jitter are ChaCha20 streams. Keys come from a generator of their own that is
+/// Identifiers, jitter and nonces are ChaCha20 streams. Keys come from a generator of their own that is
 /// wiped and replaced with every draw, which `rand_chacha` does not do: who reads the memory of an
 /// endpoint learns no key that was drawn before.
 pub(crate) struct Randomness {
     keys: KeyChain,
     identifiers: ChaCha20Rng,
     jitter: ChaCha20Rng,
+    nonces: ChaCha20Rng,
 }
 
 impl Randomness {
@@ -27,6 +28,7 @@ impl Randomness {
             keys: KeyChain(Secret::copy_of(&split(b"keys"))),
             identifiers: ChaCha20Rng::from_seed(*split(b"identifiers")),
             jitter: ChaCha20Rng::from_seed(*split(b"jitter")),
+            nonces: ChaCha20Rng::from_seed(*split(b"nonces")),
         };
         seed.zeroize();
         this
@@ -55,6 +57,13 @@ impl Randomness {
                 return half;
             }
         }
+    }
+
+    /// A nonce for a cipher whose nonces are drawn by chance.
+    pub(crate) fn nonce(&mut self) -> [u8; 24] {
+        let mut nonce = [0; 24];
+        self.nonces.fill_bytes(&mut nonce);
+        nonce
     }
 
     /// A uniform number, for spreading timers.

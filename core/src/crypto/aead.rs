@@ -1,5 +1,5 @@
 use chacha20poly1305::aead::inout::InOutBuf;
-use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Tag};
+use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Tag, XChaCha20Poly1305};
 use thiserror::Error;
 use zeroize::Zeroize;
 
@@ -71,6 +71,29 @@ pub(super) fn open(
         &Tag::from(*tag),
     );
     // This backend leaves the ciphertext alone; one that decrypts while it checks would not.
+    opened.map_err(|_| {
+        buf.zeroize();
+        BadTag
+    })
+}
+
+/// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha): a nonce so long that it may be drawn by chance. Returns the tag.
+#[must_use]
+pub fn xseal(key: &[u8; 32], nonce: &[u8; 24], ad: &[u8], buf: &mut [u8]) -> [u8; TAG_LEN] {
+    XChaCha20Poly1305::new(key.into())
+        .encrypt_inout_detached(nonce.into(), ad, InOutBuf::from(buf))
+        .expect("a message is far shorter than 256 GiB")
+        .into()
+}
+
+/// Checks the tag of [`xseal`], then decrypts `buf` in place.
+///
+/// # Errors
+///
+/// [`BadTag`]; `buf` is then all zeros.
+pub fn xopen(key: &[u8; 32], nonce: &[u8; 24], ad: &[u8], buf: &mut [u8], tag: &[u8; TAG_LEN]) -> Result<(), BadTag> {
+    let cipher = XChaCha20Poly1305::new(key.into());
+    let opened = cipher.decrypt_inout_detached(nonce.into(), ad, InOutBuf::from(&mut *buf), &Tag::from(*tag));
     opened.map_err(|_| {
         buf.zeroize();
         BadTag

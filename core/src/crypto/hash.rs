@@ -25,17 +25,21 @@ pub fn hash(parts: &[&[u8]]) -> [u8; HASH_LEN] {
     state.finalize().into()
 }
 
-/// Keyed BLAKE2s-128 (RFC 7693 §2.9) over the parts, one after the other.
+/// Keyed BLAKE2s-128 (RFC 7693 §2.9) over the parts, one after the other. The key has at most 32 bytes.
+///
+/// # Panics
+///
+/// The key is longer.
 #[must_use]
-pub fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; MAC_LEN] {
+pub fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; MAC_LEN] {
     keyed::<U16>(key, parts).into()
 }
 
-pub(super) fn keyed<N>(key: &[u8; 32], parts: &[&[u8]]) -> Array<u8, N>
+pub(super) fn keyed<N>(key: &[u8], parts: &[&[u8]]) -> Array<u8, N>
 where
     N: ArraySize + IsLessOrEqual<U32, Output = True>,
 {
-    let mut state = Blake2sMac::<N>::new(key.into());
+    let mut state = Blake2sMac::<N>::new_from_slice(key).expect("keys have at most 32 bytes");
     for part in parts {
         state.update(part);
     }
@@ -101,6 +105,12 @@ impl Mac1Key {
     /// Compares in constant time.
     #[must_use]
     pub fn verify(&self, before: &[u8], mac1: &[u8; MAC_LEN]) -> bool {
-        self.mac(before).ct_eq(mac1).into()
+        same(&self.mac(before), mac1)
     }
+}
+
+/// Compares two macs in constant time.
+#[must_use]
+pub fn same(one: &[u8; MAC_LEN], other: &[u8; MAC_LEN]) -> bool {
+    one.ct_eq(other).into()
 }

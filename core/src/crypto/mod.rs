@@ -1,5 +1,5 @@
-//! The primitives, behind one seam: X25519 (RFC 7748), ChaCha20-Poly1305 (RFC 8439), BLAKE2s
-//! (RFC 7693), HMAC (RFC 2104) and HKDF as Noise has it.
+//! The primitives, behind one seam: X25519 (RFC 7748), ChaCha20-Poly1305 (RFC 8439) and its form with a long nonce,
+//! BLAKE2s (RFC 7693), HMAC (RFC 2104) and HKDF as Noise has it.
 //!
 //! Nothing outside this module names a cryptographic library, so that a faster one with the same
 //! bytes can take its place. Every secret lies on the heap, is wiped where it lies when it is
@@ -11,9 +11,9 @@ mod hash;
 #[cfg(test)]
 mod tests;
 
-pub use aead::{AeadKey, BadTag, TAG_LEN};
+pub use aead::{AeadKey, BadTag, TAG_LEN, xopen, xseal};
 pub use dh::{DH_LEN, ZeroDh, dh, public_key};
-pub use hash::{HASH_LEN, MAC_LEN, Mac1Key, hash, hkdf2, hkdf3, hmac, mac, mac1};
+pub use hash::{HASH_LEN, MAC_LEN, Mac1Key, hash, hkdf2, hkdf3, hmac, mac, mac1, same};
 
 use zeroize::Zeroizing;
 

@@ -2,7 +2,7 @@ use blake2::digest::consts::U32;
 use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 
-use super::{AeadKey, BadTag, Mac1Key, ZeroDh, aead, dh, hash, hkdf2, hkdf3, mac, mac1, public_key};
+use super::{AeadKey, BadTag, Mac1Key, ZeroDh, aead, dh, hash, hkdf2, hkdf3, mac, mac1, public_key, xopen, xseal};
 use crate::PublicKey;
 use crate::vectors::{array, bytes, has_flag, list, load, wycheproof};
 
@@ -141,7 +141,7 @@ fn h1_hkdf_blake2s() {
 // Mutation: another label in `Mac1Key::new` makes this fail.
 #[test]
 fn h1_keyed_blake2s_128_and_mac1() {
-    let key = core::array::from_fn(|i| i as u8);
+    let key: [u8; 32] = core::array::from_fn(|i| i as u8);
     assert_eq!(HEXLOWER.encode(&mac(&key, &[b"the message", b" before"])), "d8ce3622750cae4de537d1b1bc90cec3");
     let responder = PublicKey::from([7; 32]);
     assert_eq!(HEXLOWER.encode(&mac1(&responder, b"the message before")), "8f79c0b90d7a775c74e4fbb14dc49a29");
@@ -208,4 +208,30 @@ fn r1_i1_secrets_cannot_be_copied_compared_or_shown() {
     assert_secret!(crate::seal::Sealer, crate::seal::Opener, crate::rng::Randomness);
     // Its Debug shows the public key.
     assert_not_impl!(crate::Identity: C = Clone, S = core::fmt::Display, E = PartialEq, J = serde::Serialize);
+}
+
+// Mutation: `ChaCha20Poly1305` under the first 12 bytes of the nonce makes this fail.
+#[test]
+fn h1_xchacha20_poly1305_of_the_draft() {
+    // draft-irtf-cfrg-xchacha-03, appendix A.3.1.
+    let key: [u8; 32] = core::array::from_fn(|n| 0x80 + n as u8);
+    let nonce: [u8; 24] = core::array::from_fn(|n| 0x40 + n as u8);
+    let ad = HEXLOWER.decode(b"50515253c0c1c2c3c4c5c6c7").unwrap();
+    let plaintext = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, \
+                      sunscreen would be it.";
+    let mut buf = plaintext.to_vec();
+    let tag = xseal(&key, &nonce, &ad, &mut buf);
+    assert_eq!(
+        HEXLOWER.encode(&buf),
+        "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440bf3a82f4eda7e39ae64c6708c54c216\
+         cb96b72e1213b4522f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff921f9664c97637da9768812f615c68b13\
+         b52e"
+    );
+    assert_eq!(HEXLOWER.encode(&tag), "c0875924c1c7987947deafd8780acf49");
+    let mut damaged = buf.clone();
+    damaged[0] ^= 1;
+    assert_eq!(xopen(&key, &nonce, &ad, &mut damaged, &tag), Err(BadTag));
+    assert_eq!(damaged, vec![0; damaged.len()]);
+    xopen(&key, &nonce, &ad, &mut buf, &tag).unwrap();
+    assert_eq!(buf, plaintext);
 }

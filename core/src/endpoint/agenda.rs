@@ -38,6 +38,8 @@ pub enum Reason {
     Expiry,
     /// An inbound handshake reaches its deadline.
     HalfOpen,
+    /// A stream stands in the middle of a packet.
+    Partial,
 }
 
 /// Whose a timer is.

@@ -2,7 +2,6 @@
 //! first packet proves that the peer holds its key now (message 1 of IK can be replayed).
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -10,6 +9,7 @@ use super::shared::IndexOwner;
 use super::streams::StreamOwner;
 use super::{Endpoint, Timer};
 use crate::config::{Class, Limits, Transport};
+use crate::door::{self, Admission, Caller, Place, Room, Source};
 use crate::key::PublicKey;
 use crate::noise::Responder;
 use crate::seal::{Opener, Sealer};
@@ -23,35 +23,16 @@ pub(super) struct HalfOpen {
     key: PublicKey,
     /// Our half in the answer.
     half: u64,
-    ephemeral: [u8; 32],
     answer: Bytes,
     answered: Time,
-    /// Counts arrivals.
-    order: u64,
     /// The answer said that the session is closed: there is nothing to confirm.
     refused: bool,
     established: Established,
 }
 
-/// All of them, bounded; the oldest goes first.
-#[derive(Default)]
-pub(super) struct HalfOpens {
-    by_index: BTreeMap<u32, HalfOpen>,
-    arrivals: u64,
-}
-
-impl HalfOpens {
-    /// The half that a peer was already told in an answer, for a session that does not exist yet.
-    pub(super) fn half_for(&self, key: &PublicKey) -> Option<u64> {
-        self.by_index.values().find(|it| it.key == *key && !it.refused).map(|it| it.half)
-    }
-
-    pub(super) fn is_datagram(&self, index: u32) -> bool {
-        self.by_index.get(&index).is_some_and(|it| matches!(it.established.via, Via::Udp(_)))
-    }
-
-    fn oldest(&self) -> Option<u32> {
-        self.by_index.iter().min_by_key(|(_, half_open)| half_open.order).map(|(index, _)| *index)
+impl HalfOpen {
+    pub(super) fn is_datagram(&self) -> bool {
+        matches!(self.established.via, Via::Udp(_))
     }
 }
 
@@ -74,9 +55,10 @@ impl Endpoint {
             return false;
         }
         if !self.mac1.verify(init.before_mac1, &init.mac1) {
+            door::count(&mut self.door.turned_away.bad_mac1);
             return false;
         }
-        if let Some(half_open) = self.half_open.by_index.values().find(|it| it.ephemeral == *init.ephemeral()) {
+        if let Some(half_open) = self.half_open.repeated(init.ephemeral()) {
             // A repeated initiation gets the same bytes, to where the first one got them.
             if let (Via::Udp(from), Via::Udp(to)) = (via, half_open.established.via)
                 && from == to
@@ -86,10 +68,39 @@ impl Endpoint {
             }
             return false;
         }
-        self.answer(now, via, transport, init).is_some()
+        let Some(source) = self.admit(now, via, init) else { return false };
+        let answered = self.answer(now, via, transport, init, source).is_some();
+        if !answered {
+            door::count(&mut self.door.turned_away.not_accepted);
+        }
+        answered
     }
 
-    fn answer(&mut self, now: Time, via: Via, transport: Transport, init: &Init<'_>) -> Option<()> {
+    /// Who may be read, which costs DH. Whoever is to prove the address first gets a cookie here.
+    fn admit(&mut self, now: Time, via: Via, init: &Init<'_>) -> Option<Source> {
+        let (source, proven) = match via {
+            Via::Udp(from) => (Source::of(from.ip()), self.door.proves(now, from, init.before_mac2, &init.mac2)),
+            Via::Stream(stream) => (self.shared.streams.source(stream)?, true),
+        };
+        let half_open_of_source = self.half_open.of_source(source);
+        let caller = Caller { source, proven, half_open: self.half_open.len(), half_open_of_source };
+        match (self.door.admit(now, &self.shared.config.limits, caller), via) {
+            (Admission::Answer, _) => return Some(source),
+            (Admission::Cookie, Via::Udp(from)) => {
+                let cookie = self.door.cookie(now, &mut self.shared.random, from, init.header.sender, &init.mac1);
+                self.shared.datagram(from, Bytes::from(cookie));
+            }
+            (Admission::Cookie | Admission::Silence, _) => {}
+        }
+        None
+    }
+
+    /// The half that a peer was already told in an answer, for a session that does not exist yet.
+    pub(super) fn half_told(&self, key: &PublicKey) -> Option<u64> {
+        self.half_open.iter().find(|(_, _, it)| it.key == *key && !it.refused).map(|(_, _, it)| it.half)
+    }
+
+    fn answer(&mut self, now: Time, via: Via, transport: Transport, init: &Init<'_>, source: Source) -> Option<()> {
         let prologue = packet::prologue(&init.header_bytes);
         let responder = Responder::read(&self.shared.identity, &prologue, init.noise).ok()?;
         let key = *responder.remote();
@@ -103,6 +114,9 @@ impl Endpoint {
         }
         let buried = self.tombstones.get(&key).map(|(_, tombstone)| tombstone);
         let refused = session.is_none().then(|| buried.filter(|it| it.names(&hello))).flatten();
+        if refused.is_some_and(|tombstone| hello.dial_no <= tombstone.peer_dials[transport as usize]) {
+            return None;
+        }
         // To learn of its session's end a peer needs no leave; to open another one it does.
         let psk = self.accept.decide(&key, hello.invite, session.is_some() || refused.is_some())?;
         if session.is_none() && self.sessions.len() >= self.shared.config.limits.sessions {
@@ -111,7 +125,7 @@ impl Endpoint {
         let half = match (session, refused) {
             (Some(session), _) => session.half,
             (None, Some(tombstone)) => tombstone.half,
-            (None, None) => self.half_open.half_for(&key).unwrap_or_else(|| self.shared.random.half()),
+            (None, None) => self.half_told(&key).unwrap_or_else(|| self.shared.random.half()),
         };
         let verdict = match (session, refused) {
             (_, Some(tombstone)) => Verdict::Closed(tombstone.code.number()),
@@ -122,9 +136,11 @@ impl Endpoint {
             _ => Verdict::Restarted,
         };
         let refused = refused.is_some();
-        while self.half_open.by_index.len() >= self.shared.config.limits.half_open {
-            let oldest = self.half_open.oldest()?;
-            self.drop_half_open(oldest);
+        let known = session.is_some() || self.accept.names(&key);
+        self.make_room(source, known)?;
+        // A peer that is told of its session's end is told once for each handshake.
+        if refused && let Some((_, tombstone)) = self.tombstones.get_mut(&key) {
+            tombstone.peer_dials[transport as usize] = hello.dial_no;
         }
 
         let index = self.shared.claim_index(IndexOwner::HalfOpen);
@@ -175,18 +191,30 @@ impl Endpoint {
             hash: keys.hash,
             rtt: None,
         };
-        let ephemeral = *init.ephemeral();
-        self.half_open.arrivals += 1;
-        let order = self.half_open.arrivals;
-        let half_open = HalfOpen { key, half, ephemeral, answer: bytes, answered: now, order, refused, established };
-        self.half_open.by_index.insert(index, half_open);
+        let half_open = HalfOpen { key, half, answer: bytes, answered: now, refused, established };
+        self.half_open.insert(index, Place { source, known, ephemeral: *init.ephemeral() }, half_open);
         self.agenda.set(Timer::HalfOpen(index), Some(deadline), super::Reason::HalfOpen);
         Some(())
     }
 
+    /// Sees to a place in the table; `None` when there is none for this newcomer.
+    fn make_room(&mut self, source: Source, known: bool) -> Option<()> {
+        loop {
+            let limits = &self.shared.config.limits;
+            match self.half_open.room(limits.half_open, limits.half_open_per_source, source, known) {
+                Room::Free => return Some(()),
+                Room::Instead(index) => {
+                    door::count(&mut self.door.turned_away.half_open_evicted);
+                    self.drop_half_open(index);
+                }
+                Room::None => return None,
+            }
+        }
+    }
+
     pub(super) fn drop_half_opens_of(&mut self, key: &PublicKey) {
         let indices: Vec<u32> =
-            self.half_open.by_index.iter().filter(|(_, it)| it.key == *key).map(|(index, _)| *index).collect();
+            self.half_open.iter().filter(|(_, _, it)| it.key == *key).map(|(index, _, _)| index).collect();
         for index in indices {
             self.drop_half_open(index);
         }
@@ -195,7 +223,7 @@ impl Endpoint {
     pub(super) fn drop_half_open(&mut self, index: u32) {
         self.agenda.set(Timer::HalfOpen(index), None, super::Reason::HalfOpen);
         self.shared.indices.remove(&index);
-        if let Some(half_open) = self.half_open.by_index.remove(&index)
+        if let Some((_, half_open)) = self.half_open.remove(index)
             && let Via::Stream(stream) = half_open.established.via
         {
             self.shared.close_stream(stream);
@@ -205,7 +233,7 @@ impl Endpoint {
     /// The first packet under the keys of a half-open handshake: it confirms them, if its tag
     /// does. A bad one changes nothing, or ends the stream that it came on.
     pub(super) fn on_first_packet(&mut self, now: Time, index: u32, packet: &mut [u8]) {
-        let Some(half_open) = self.half_open.by_index.get_mut(&index) else { return };
+        let Some(half_open) = self.half_open.get_mut(index) else { return };
         match half_open.established.opener.open(packet) {
             Ok(opened) => self.confirm(now, index, opened.number, opened.plaintext),
             Err(error) => {
@@ -218,25 +246,27 @@ impl Endpoint {
     }
 
     fn confirm(&mut self, now: Time, index: u32, number: u64, plaintext: &[u8]) {
-        let Some(half_open) = self.half_open.by_index.remove(&index) else { return };
+        let Some((order, half_open)) = self.half_open.remove(index) else { return };
         self.agenda.set(Timer::HalfOpen(index), None, super::Reason::HalfOpen);
-        let HalfOpen { key, half, answered, order, refused, mut established, .. } = half_open;
+        let HalfOpen { key, half, answered, refused, mut established, .. } = half_open;
         let via = established.via;
         established.rtt = Some(now.saturating_since(answered));
         // What the peer began before this and under other names is out of date.
         let stale: Vec<u32> = self
             .half_open
-            .by_index
             .iter()
-            .filter(|(_, it)| it.key == key && it.order < order && it.established.peer_half != established.peer_half)
-            .map(|(index, _)| *index)
+            .filter(|(_, arrival, it)| {
+                it.key == key && *arrival < order && it.established.peer_half != established.peer_half
+            })
+            .map(|(index, _, _)| index)
             .collect();
         for index in stale {
             self.drop_half_open(index);
         }
         let known = self.by_key.get(&key).copied();
         let agrees = known.and_then(|id| self.sessions.get(&id)).is_none_or(|session| session.half == half);
-        if refused || !agrees {
+        let full = known.is_none() && self.sessions.len() >= self.shared.config.limits.sessions;
+        if refused || !agrees || full {
             self.shared.indices.remove(&index);
             if let Via::Stream(stream) = via {
                 self.shared.close_stream(stream);

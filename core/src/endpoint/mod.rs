@@ -17,6 +17,7 @@ use crate::channel::Channels;
 use crate::code::Code;
 use crate::config::{Config, ConfigError, Transport};
 use crate::crypto::Mac1Key;
+use crate::door::{self, Door, HalfOpens, Source, TurnedAway};
 use crate::identity::Identity;
 use crate::io::{Action, Event, MessageId, NetError, SessionId, StreamId};
 use crate::key::PublicKey;
@@ -26,10 +27,10 @@ use crate::seal::Refused;
 use crate::session::{Session, Tombstone, Via};
 use crate::time::Time;
 use crate::update::Status;
-use crate::wire::packet::{self, Packet};
+use crate::wire::packet::{self, MAX_STREAM_PACKET, Packet};
 
 use agenda::{Agenda, Timer};
-use inbound::HalfOpens;
+use inbound::HalfOpen;
 
 pub use agenda::Reason;
 pub(crate) use inbound::our_limits;
@@ -66,7 +67,8 @@ pub struct Endpoint {
     by_key: BTreeMap<PublicKey, SessionId>,
     /// Messages of closed sessions that the application has not taken.
     left: BTreeMap<SessionId, Channels>,
-    half_open: HalfOpens,
+    door: Door,
+    half_open: HalfOpens<HalfOpen>,
     tombstones: BTreeMap<PublicKey, (Time, Tombstone)>,
     agenda: Agenda,
     /// Sessions that may have something to send.
@@ -87,6 +89,7 @@ impl Endpoint {
     pub fn new(config: Config, identity: Identity, seed: [u8; 32]) -> Result<Self, ConfigError> {
         config.validate()?;
         let mac1 = Mac1Key::new(&identity.public_key());
+        let door = Door::new(&identity.public_key());
         Ok(Self {
             shared: Shared::new(config, identity, seed),
             accept: AcceptPolicy::nobody(),
@@ -94,6 +97,7 @@ impl Endpoint {
             sessions: BTreeMap::new(),
             by_key: BTreeMap::new(),
             left: BTreeMap::new(),
+            door,
             half_open: HalfOpens::default(),
             tombstones: BTreeMap::new(),
             agenda: Agenda::default(),
@@ -114,6 +118,19 @@ impl Endpoint {
     #[must_use]
     pub fn refused(&self) -> Refused {
         self.shared.refused
+    }
+
+    /// What was turned away at the door so far, before it could become a session.
+    #[must_use]
+    pub fn turned_away(&self) -> TurnedAway {
+        self.door.turned_away
+    }
+
+    /// First packets that were read so far, whatever came of them: each cost at most five X25519, and nothing else that
+    /// strangers send costs any.
+    #[must_use]
+    pub fn handshakes_read(&self) -> u64 {
+        self.door.read
     }
 
     /// Decides who may open a session from now on. Sessions that exist are not touched.
@@ -159,14 +176,16 @@ impl Endpoint {
     /// The driver accepted a stream from `from`. `None`: refused, close it.
     pub fn stream_accepted(&mut self, now: Time, from: SocketAddr) -> Option<StreamId> {
         let now = self.clamp(now);
-        // An address proves nothing; who it is, the handshake will tell.
-        let _ = from;
-        while self.shared.streams.unproven().count() >= self.shared.config.limits.unproven_streams {
-            let oldest = self.shared.streams.unproven().next()?;
-            self.drop_unproven(oldest);
+        // Who it is, the handshake will tell. Until then a source may have its share of the places.
+        let source = Source::of(from.ip());
+        let limits = &self.shared.config.limits;
+        let (most, of_source) = (limits.unproven_streams, limits.unproven_streams_per_source);
+        let deadline = now + limits.handshake_deadline;
+        while let Some(stream) = self.shared.streams.unproven_in_the_way(source, most, of_source) {
+            door::count(&mut self.door.turned_away.streams_evicted);
+            self.drop_unproven(stream);
         }
-        let stream = self.shared.accept_stream(now);
-        let deadline = now + self.shared.config.limits.handshake_deadline;
+        let stream = self.shared.accept_stream(now, source);
         self.agenda.set(Timer::Stream(stream), Some(deadline), Reason::HalfOpen);
         Some(stream)
     }
@@ -190,7 +209,7 @@ impl Endpoint {
             return Err(ConnectError::NoAddress);
         }
         let id = self.shared.next_session();
-        let half = self.half_open.half_for(&link.key).unwrap_or_else(|| self.shared.random.half());
+        let half = self.half_told(&link.key).unwrap_or_else(|| self.shared.random.half());
         let session = Session::dial(now, &mut self.shared, id, half, link.clone());
         self.sessions.insert(id, session);
         self.by_key.insert(link.key, id);
@@ -389,7 +408,7 @@ impl Endpoint {
                     self.with_session(now, id, |session, shared| session.on_timeout(now, shared));
                 }
                 Timer::HalfOpen(index) => self.drop_half_open(index),
-                Timer::Stream(stream) => self.drop_unproven(stream),
+                Timer::Stream(stream) => self.on_stream_timer(now, stream),
                 Timer::Tombstone(key) => {
                     self.tombstones.remove(&key);
                 }
@@ -410,7 +429,7 @@ impl Endpoint {
                         }
                     });
                 }
-                Some(IndexOwner::HalfOpen) if self.half_open.is_datagram(receiver) => {
+                Some(IndexOwner::HalfOpen) if self.half_open.get(receiver).is_some_and(HalfOpen::is_datagram) => {
                     self.on_first_packet(now, receiver, data);
                 }
                 Some(IndexOwner::HalfOpen | IndexOwner::Pending(_)) | None => {}
@@ -421,8 +440,12 @@ impl Endpoint {
             Ok(Packet::Resp(resp)) if whole => {
                 self.on_resp(now, &resp, None);
             }
-            // Cookies come with the responder's defences under load; until then none is asked for.
-            Ok(Packet::Init(_) | Packet::Resp(_) | Packet::Cookie(_)) | Err(_) => {}
+            Ok(Packet::Cookie(cookie)) => {
+                if let Some(IndexOwner::Pending(id)) = self.shared.indices.get(&cookie.receiver).copied() {
+                    self.with_session(now, id, |session, shared| session.on_cookie(now, shared, &cookie));
+                }
+            }
+            Ok(Packet::Init(_) | Packet::Resp(_)) | Err(_) => door::count(&mut self.door.turned_away.malformed),
         }
     }
 
@@ -453,27 +476,43 @@ impl Endpoint {
     fn on_stream_data(&mut self, now: Time, stream: StreamId, data: &mut [u8]) {
         // Out of the table while its packets are handled, as they may close it.
         let Some(mut reassembler) = self.shared.streams.take_input(stream) else { return };
-        if self.take_packets(now, stream, &mut reassembler, data) {
-            self.shared.streams.put_input(stream, reassembler);
-        } else {
-            self.drop_stream(now, stream);
+        let Some(completed) = self.take_packets(now, stream, &mut reassembler, data) else {
+            return self.drop_stream(now, stream);
+        };
+        let partial = reassembler.is_partial();
+        self.shared.streams.put_input(stream, reassembler);
+        if self.is_proven(stream) && self.shared.streams.stands(now, stream, partial, completed) {
+            let deadline = now + self.shared.config.limits.frame_deadline;
+            self.agenda.set(Timer::Stream(stream), Some(deadline), Reason::Partial);
         }
     }
 
-    /// Returns whether the stream may go on.
-    fn take_packets(&mut self, now: Time, stream: StreamId, reassembler: &mut Reassembler, data: &mut [u8]) -> bool {
+    fn is_proven(&self, stream: StreamId) -> bool {
+        matches!(self.shared.streams.owner(stream), Some(StreamOwner::Path(..)))
+    }
+
+    /// Returns whether a packet was complete; `None` when the stream may not go on.
+    fn take_packets(
+        &mut self,
+        now: Time,
+        stream: StreamId,
+        reassembler: &mut Reassembler,
+        data: &mut [u8],
+    ) -> Option<bool> {
+        let mut proven = self.is_proven(stream);
+        let mut completed = false;
         let mut input = reassembler.feed(data);
-        loop {
-            match input.next_packet() {
-                Ok(None) => return true,
-                Ok(Some(packet)) => {
-                    if !self.on_stream_packet(now, stream, packet) {
-                        return false;
-                    }
-                }
-                Err(_) => return false,
+        while let Some(packet) = input.next_packet().ok()? {
+            completed = true;
+            if !self.on_stream_packet(now, stream, packet) {
+                return None;
+            }
+            if !proven && self.is_proven(stream) {
+                proven = true;
+                input.allow(MAX_STREAM_PACKET);
             }
         }
+        Some(completed)
     }
 
     /// Returns whether the stream may go on.
@@ -494,7 +533,12 @@ impl Endpoint {
                 true
             }
             (StreamOwner::Closing, _) => true,
-            _ => false,
+            (owner, _) => {
+                if owner == StreamOwner::Unproven {
+                    door::count(&mut self.door.turned_away.malformed);
+                }
+                false
+            }
         }
     }
 
@@ -528,6 +572,24 @@ impl Endpoint {
                 });
             }
             Some(StreamOwner::Unproven | StreamOwner::Closing) | None => {}
+        }
+    }
+
+    /// A stream took too long: for its handshake, or for the rest of a packet.
+    fn on_stream_timer(&mut self, now: Time, stream: StreamId) {
+        if self.is_proven(stream) {
+            let patience = self.shared.config.limits.frame_deadline;
+            match self.shared.streams.overdue(stream, patience) {
+                Some(at) if at > now => self.agenda.set(Timer::Stream(stream), Some(at), Reason::Partial),
+                Some(_) => {
+                    door::count(&mut self.door.turned_away.streams_too_slow);
+                    self.drop_stream(now, stream);
+                }
+                None => {}
+            }
+        } else if matches!(self.shared.streams.owner(stream), Some(StreamOwner::Unproven)) {
+            door::count(&mut self.door.turned_away.streams_too_slow);
+            self.drop_unproven(stream);
         }
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::streams::Streams;
 use crate::config::Config;
+use crate::door::{CookieJar, Source};
 use crate::identity::Identity;
 use crate::io::{Action, ResolveId, SessionId, StreamId};
 use crate::recovery::Fate;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) random: Randomness,
     pub(crate) indices: BTreeMap<u32, IndexOwner>,
     pub(crate) streams: Streams,
+    /// What responders under load gave us.
+    pub(crate) cookies: CookieJar,
     pub(crate) queue: VecDeque<Queued>,
     /// Room for the fates of frames, kept so that no packet allocates it.
     pub(crate) fates: Vec<(SentFrame, Fate)>,
@@ -56,6 +59,7 @@ impl Shared {
             random: Randomness::new(seed),
             indices: BTreeMap::new(),
             streams: Streams::default(),
+            cookies: CookieJar::default(),
             queue: VecDeque::new(),
             fates: Vec::new(),
             refused: Refused::default(),
@@ -99,14 +103,14 @@ impl Shared {
 
     pub(crate) fn open_stream(&mut self, now: Time, session: SessionId, to: SocketAddr) -> StreamId {
         let stream = StreamId(self.next_handle());
-        self.streams.insert_dialled(now, stream, session);
+        self.streams.insert_dialled(now, stream, session, Source::of(to.ip()));
         self.act(Action::OpenStream { stream, to });
         stream
     }
 
-    pub(crate) fn accept_stream(&mut self, now: Time) -> StreamId {
+    pub(crate) fn accept_stream(&mut self, now: Time, source: Source) -> StreamId {
         let stream = StreamId(self.next_handle());
-        self.streams.insert_accepted(now, stream);
+        self.streams.insert_accepted(now, stream, source);
         stream
     }
 

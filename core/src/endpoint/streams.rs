@@ -1,9 +1,11 @@
 //! The byte streams that the driver holds for us: what came in part, what is still to be written,
 //! and whose each one is.
 
-use std::collections::{BTreeMap, VecDeque};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::carrier::{Reassembler, SendBuffer};
+use crate::door::Source;
 use crate::io::{SessionId, StreamId};
 use crate::time::Time;
 use crate::wire::packet::{MAX_STREAM_PACKET, UDP_HANDSHAKE_LEN};
@@ -42,6 +44,12 @@ pub(crate) struct Stream {
     pub(crate) owner: StreamOwner,
     /// When it was opened or accepted.
     pub(crate) since: Time,
+    /// Where the other end is.
+    source: Source,
+    /// When the packet began of which a part came.
+    partial_since: Option<Time>,
+    /// A timer runs that looks after such a packet.
+    watched: bool,
     input: Option<Reassembler>,
     output: SendBuffer,
     write: Write,
@@ -51,22 +59,48 @@ pub(crate) struct Stream {
 #[derive(Default)]
 pub(crate) struct Streams {
     streams: BTreeMap<StreamId, Stream>,
+    /// Those without a confirmed handshake. Handles grow, so the oldest is in front.
+    unproven: BTreeSet<StreamId>,
+    unproven_by_source: BTreeSet<(Source, StreamId)>,
     /// Streams with something to write that may be written.
     ready: VecDeque<StreamId>,
 }
 
 impl Streams {
-    pub(super) fn insert_dialled(&mut self, now: Time, id: StreamId, session: SessionId) {
-        self.insert(now, id, StreamOwner::Dialled(session), Write::Opening, MAX_STREAM_PACKET);
+    pub(super) fn insert_dialled(&mut self, now: Time, id: StreamId, session: SessionId, source: Source) {
+        let input = Reassembler::new(MAX_STREAM_PACKET, MAX_STREAM_PACKET);
+        self.insert(now, id, StreamOwner::Dialled(session), Write::Opening, input, source);
     }
 
-    pub(super) fn insert_accepted(&mut self, now: Time, id: StreamId) {
-        self.insert(now, id, StreamOwner::Unproven, Write::Idle, UDP_HANDSHAKE_LEN);
+    /// Until it is proven it takes short packets alone.
+    pub(super) fn insert_accepted(&mut self, now: Time, id: StreamId, source: Source) {
+        let input = Reassembler::new(UDP_HANDSHAKE_LEN, UDP_HANDSHAKE_LEN);
+        self.insert(now, id, StreamOwner::Unproven, Write::Idle, input, source);
+        self.unproven.insert(id);
+        self.unproven_by_source.insert((source, id));
     }
 
-    fn insert(&mut self, now: Time, id: StreamId, owner: StreamOwner, write: Write, first_max: usize) {
-        let input = Some(Reassembler::new(first_max, MAX_STREAM_PACKET));
-        let stream = Stream { owner, since: now, input, output: SendBuffer::new(), write, queued: false };
+    fn insert(
+        &mut self,
+        now: Time,
+        id: StreamId,
+        owner: StreamOwner,
+        write: Write,
+        input: Reassembler,
+        source: Source,
+    ) {
+        let (output, input) = (SendBuffer::new(), Some(input));
+        let stream = Stream {
+            owner,
+            since: now,
+            source,
+            partial_since: None,
+            watched: false,
+            input,
+            output,
+            write,
+            queued: false,
+        };
         self.streams.insert(id, stream);
     }
 
@@ -75,19 +109,59 @@ impl Streams {
     }
 
     pub(crate) fn set_owner(&mut self, id: StreamId, owner: StreamOwner) {
-        if let Some(stream) = self.streams.get_mut(&id) {
-            stream.owner = owner;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.owner = owner;
+        if !owner.is_unproven() {
+            self.unproven.remove(&id);
+            self.unproven_by_source.remove(&(stream.source, id));
         }
+    }
+
+    /// Where the other end of a stream is.
+    pub(crate) fn source(&self, id: StreamId) -> Option<Source> {
+        self.streams.get(&id).map(|stream| stream.source)
     }
 
     pub(crate) fn since(&self, id: StreamId) -> Option<Time> {
         self.streams.get(&id).map(|stream| stream.since)
     }
 
-    /// Streams without a confirmed handshake, oldest first.
-    pub(crate) fn unproven(&self) -> impl Iterator<Item = StreamId> + '_ {
-        let unproven = |owner| matches!(owner, StreamOwner::Unproven | StreamOwner::HalfOpen(_));
-        self.streams.iter().filter(move |(_, stream)| unproven(stream.owner)).map(|(id, _)| *id)
+    /// How many streams have no confirmed handshake.
+    #[cfg(test)]
+    pub(crate) fn unproven(&self) -> usize {
+        assert_eq!(self.unproven.len(), self.unproven_by_source.len());
+        self.unproven.len()
+    }
+
+    /// The stream without a confirmed handshake that makes room for one more from this source: the oldest of the
+    /// source, when that has its share, or the oldest of all.
+    pub(crate) fn unproven_in_the_way(&self, source: Source, most: usize, most_of_source: usize) -> Option<StreamId> {
+        let mut its = self.unproven_by_source.range((source, StreamId(0))..=(source, StreamId(u64::MAX)));
+        if its.clone().count() >= most_of_source {
+            return its.next().map(|(_, id)| *id);
+        }
+        self.unproven.first().copied().filter(|_| self.unproven.len() >= most)
+    }
+
+    /// Bytes came on a proven stream; `partial`: it stands in the middle of a packet now, and `completed` one or more
+    /// before. Returns whether a timer is to be started that asks [`overdue`](Self::overdue).
+    pub(crate) fn stands(&mut self, now: Time, id: StreamId, partial: bool, completed: bool) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else { return false };
+        stream.partial_since = match stream.partial_since {
+            _ if !partial => None,
+            Some(since) if !completed => Some(since),
+            _ => Some(now),
+        };
+        partial && !core::mem::replace(&mut stream.watched, true)
+    }
+
+    /// The timer fired. When it is to fire again: at once, if the stream has stood in the middle of one packet for too
+    /// long.
+    pub(crate) fn overdue(&mut self, id: StreamId, patience: Duration) -> Option<Time> {
+        let stream = self.streams.get_mut(&id)?;
+        let at = stream.partial_since.map(|since| since + patience);
+        stream.watched = at.is_some();
+        at
     }
 
     /// Takes the reassembler out, so that what a packet leads to may touch the table. `None` when
@@ -179,8 +253,7 @@ impl Streams {
     /// Begins to close a stream. Returns whether it can be closed at once; else `written` says
     /// when.
     pub(super) fn begin_close(&mut self, id: StreamId) -> bool {
-        let Some(stream) = self.streams.get_mut(&id) else { return false };
-        stream.owner = StreamOwner::Closing;
+        self.set_owner(id, StreamOwner::Closing);
         self.finished(id)
     }
 
@@ -198,6 +271,15 @@ impl Streams {
 
     /// The driver has let go of the stream.
     pub(crate) fn remove(&mut self, id: StreamId) -> Option<StreamOwner> {
-        self.streams.remove(&id).map(|stream| stream.owner)
+        let owner = self.owner(id);
+        self.set_owner(id, StreamOwner::Closing);
+        self.streams.remove(&id)?;
+        owner
+    }
+}
+
+impl StreamOwner {
+    const fn is_unproven(self) -> bool {
+        matches!(self, Self::Unproven | Self::HalfOpen(_))
     }
 }

@@ -15,6 +15,7 @@ use super::{Dial, Established, Life, Session, Via, order_of};
 use crate::backoff::Schedule;
 use crate::code::Code;
 use crate::config::{Class, Ladder, Transport};
+use crate::door::{CookieTurn, Reply, mac2};
 use crate::endpoint::{IndexOwner, Shared, our_limits};
 use crate::io::{NetError, ResolveId, StreamId};
 use crate::link::{Host, Link};
@@ -22,7 +23,7 @@ use crate::noise::Initiator;
 use crate::seal::{Opener, Sealer};
 use crate::time::Time;
 use crate::update::Stage;
-use crate::wire::packet::{self, InitHeader, Resp};
+use crate::wire::packet::{self, Cookie, InitHeader, Resp};
 use crate::wire::payload::{HelloInit, HelloResp, INIT_PAYLOAD_LEN, Verdict};
 
 /// Handshakes that outlive their attempt, in case their answer is only late.
@@ -67,6 +68,7 @@ pub(crate) struct Pending {
     /// When and for which time it is sent again; `None` on streams and when its attempt is over.
     pub(super) resend: Option<(Time, u32)>,
     bad_answers: u8,
+    cookie: CookieTurn,
     /// When it is forgotten; `None` while its attempt runs.
     late_until: Option<Time>,
 }
@@ -238,6 +240,11 @@ impl Session {
             return;
         };
         packet::finish_init(&mut bytes, start, |before| crate::crypto::mac1(&self.peer, before));
+        if let Via::Udp(to) = via
+            && let Some(cookie) = shared.cookies.get(now, to, &self.peer)
+        {
+            packet::set_mac2(&mut bytes, |before| mac2(&cookie, before));
+        }
         let packet = Bytes::from(bytes);
         let mut resend = None;
         match via {
@@ -259,6 +266,7 @@ impl Session {
             started: now,
             resend,
             bad_answers: 0,
+            cookie: CookieTurn::default(),
             late_until: None,
         });
     }
@@ -364,7 +372,7 @@ impl Session {
             self.finish(now, shared, Code::from_number(number), true, String::new());
             return true;
         }
-        let once = pending.resend.is_none_or(|(_, count)| count == 1);
+        let once = pending.resend.is_none_or(|(_, count)| count == 1) && !pending.cookie.used();
         let established = Established {
             index: pending.index,
             peer_index: hello.index,
@@ -383,6 +391,22 @@ impl Session {
         self.establish(now, shared, established)
     }
 
+    /// A responder under load wants to see its cookie before it answers. Nothing but mac2 changes in the INIT, and nothing
+    /// else here: its target stays where it was, wherever the COOKIE came from.
+    pub(crate) fn on_cookie(&mut self, now: Time, shared: &mut Shared, reply: &Cookie<'_>) {
+        let Some(pending) = self.pending.iter_mut().find(|pending| pending.index == reply.receiver) else { return };
+        let Via::Udp(to) = pending.via else { return };
+        let answer = pending.cookie.on_cookie(&self.peer, &pending.packet, reply);
+        let (Reply::Resend(cookie) | Reply::Keep(cookie)) = answer else { return };
+        shared.cookies.put(now, to, self.peer, cookie);
+        let mut packet = pending.packet.to_vec();
+        packet::set_mac2(&mut packet, |before| mac2(&cookie, before));
+        pending.packet = Bytes::from(packet);
+        if matches!(answer, Reply::Resend(_)) && pending.resend.is_some() {
+            shared.datagram(to, pending.packet.clone());
+        }
+    }
+
     /// Timers of the attempt and of its handshakes.
     pub(super) fn on_dial_timers(&mut self, now: Time, shared: &mut Shared) {
         for position in 0..self.pending.len() {
@@ -391,6 +415,7 @@ impl Session {
                 && at <= now
             {
                 shared.datagram(to, pending.packet.clone());
+                pending.cookie.sent();
                 pending.resend = Some((now + resend_wait(shared, count), count.saturating_add(1)));
             }
         }

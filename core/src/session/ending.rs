@@ -192,7 +192,8 @@ impl Session {
     }
 
     fn bury(&mut self, code: Code) {
-        self.tombstone = self.peer_half.map(|peer_half| Tombstone { half: self.half, peer_half, code });
+        self.tombstone =
+            self.peer_half.map(|peer_half| Tombstone { half: self.half, peer_half, code, peer_dials: self.peer_dials });
     }
 
     /// Frees paths, streams and handshakes.

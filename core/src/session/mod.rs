@@ -80,6 +80,8 @@ pub(crate) struct Tombstone {
     pub(crate) half: u64,
     pub(crate) peer_half: u64,
     pub(crate) code: Code,
+    /// The highest number of the peer's handshakes that were answered, by transport.
+    pub(crate) peer_dials: [u32; 3],
 }
 
 pub(crate) struct Session {

@@ -82,6 +82,13 @@ pub(crate) struct Path {
 }
 
 impl Path {
+    /// The longest packet that may go out now. The first one on a stream is short, as the responder takes no more from
+    /// a stranger.
+    pub(crate) fn packet_max(&self) -> usize {
+        let first = self.initiator && self.sealer.next_number() == 0;
+        if first { self.packet_max.min(UDP_HANDSHAKE_LEN) } else { self.packet_max }
+    }
+
     pub(crate) fn new(now: Time, established: Established) -> Self {
         let Established { index, peer_index, transport, via, initiator, limits, sealer, opener, rtt, .. } = established;
         let carrier = Carrier::of(transport);

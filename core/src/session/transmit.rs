@@ -53,7 +53,7 @@ impl Session {
                 if self.fill(now, index, buf) { Sent::Datagram(to) } else { Sent::Nothing }
             }
             Via::Stream(stream) => {
-                let max = path.packet_max;
+                let max = path.packet_max();
                 let pushed = shared.streams.push_with(stream, max, |out| {
                     self.fill(now, index, out);
                 });
@@ -85,7 +85,7 @@ impl Session {
         let current = self.current == Some(index);
         let Some(path) = self.paths.get_mut(&index) else { return false };
         let start = out.len();
-        let max_len = start + path.packet_max - seal::TAG_LEN;
+        let max_len = start + path.packet_max() - seal::TAG_LEN;
         out.resize(start + seal::HEADER_LEN, 0);
         let mut sent = SentFrames::new();
         let mut eliciting = false;

@@ -48,6 +48,7 @@
 
 mod clock;
 mod endpoint;
+mod report;
 mod session;
 mod shared;
 mod sockets;

@@ -8,6 +8,7 @@ use burdock_core::{Action, Event, StreamId, Time};
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use crate::report::Report;
 use crate::shared::{Phase, Shared};
 use crate::sockets::{Sockets, canonical, net_error};
 use crate::streams::{Ready, Streams};
@@ -21,6 +22,7 @@ pub(crate) struct Task {
     shared: Arc<Shared>,
     sockets: Sockets,
     streams: Streams,
+    report: Report,
     /// What the core wants sent.
     output: Vec<u8>,
     /// What came in.
@@ -41,7 +43,8 @@ impl Drop for Ended {
 impl Task {
     pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets) -> Self {
         let _ended = Ended(Arc::clone(&shared));
-        Self { shared, sockets, streams: Streams::default(), output: Vec::new(), input: vec![0; INPUT], _ended }
+        let (streams, report) = (Streams::default(), Report::default());
+        Self { shared, sockets, streams, report, output: Vec::new(), input: vec![0; INPUT], _ended }
     }
 
     pub(crate) async fn run(mut self) {
@@ -49,6 +52,7 @@ impl Task {
         let mut accept_failed = false;
         loop {
             let due = self.turn();
+            self.report.tell(&self.shared);
             if self.shared.lock().phase >= Phase::Stopping {
                 self.drain();
                 return;

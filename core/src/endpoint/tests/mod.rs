@@ -1,5 +1,6 @@
 mod bench;
 mod contract;
+mod door;
 mod forger;
 mod handshake;
 pub(crate) mod pair;
