@@ -23,7 +23,14 @@ use crate::key::PublicKey;
 pub struct AcceptPolicy {
     anyone: bool,
     known: BTreeSet<PublicKey>,
-    invites: BTreeMap<[u8; 8], Zeroizing<[u8; 32]>>,
+    invites: BTreeMap<[u8; 8], Invited>,
+}
+
+#[derive(Clone)]
+struct Invited {
+    secret: Zeroizing<[u8; 32]>,
+    /// Whose it is, once somebody has used it.
+    key: Option<PublicKey>,
 }
 
 impl AcceptPolicy {
@@ -46,11 +53,16 @@ impl AcceptPolicy {
         self
     }
 
-    /// Whoever holds this invite gets in as well. The id is shown on the wire to the holder of our
-    /// static key alone; the secret is mixed into the handshake and never sent.
+    /// Whoever is the first to use this invite gets in as well, and may come again by it; from then on
+    /// it is of no use to anybody else. The id is shown on the wire to the holder of our static key
+    /// alone; the secret is mixed into the handshake and never sent.
+    ///
+    /// Whose it is, [`InviteBound`](crate::update::UpdateKind::InviteBound) tells. The endpoint remembers it for as
+    /// long as its policies name the invite; to remember it longer, keep the key, and use
+    /// [`invite_for`](Self::invite_for) after a restart.
     #[must_use]
     pub fn invite(mut self, id: [u8; 8], secret: [u8; 32]) -> Self {
-        self.invites.insert(id, Zeroizing::new(secret));
+        self.invites.insert(id, Invited { secret: Zeroizing::new(secret), key: None });
         self
     }
 
@@ -59,11 +71,32 @@ impl AcceptPolicy {
         self.known.contains(key)
     }
 
+    /// This key gets in by this invite as well: somebody who has used it before.
+    #[must_use]
+    pub fn invite_for(mut self, id: [u8; 8], secret: [u8; 32], key: PublicKey) -> Self {
+        self.invites.insert(id, Invited { secret: Zeroizing::new(secret), key: Some(key) });
+        self
+    }
+
+    /// Takes over whose the invites are that both policies name.
+    pub(crate) fn inherit(&mut self, before: &Self) {
+        for (id, invited) in self.invites.iter_mut().filter(|(_, invited)| invited.key.is_none()) {
+            invited.key = before.invites.get(id).and_then(|before| before.key);
+        }
+    }
+
+    /// A handshake with this invite is proved: from now on it is for `key` alone. Returns whether that is news.
+    pub(crate) fn bind(&mut self, id: &[u8; 8], key: PublicKey) -> bool {
+        let free = self.invites.get_mut(id).filter(|invited| invited.key.is_none());
+        free.map(|invited| invited.key = Some(key)).is_some()
+    }
+
     /// The pre-shared key to answer `key` with, `None` to stay silent. An invite id of zero means
     /// that the peer named none.
     pub(crate) fn decide(&self, key: &PublicKey, invite: [u8; 8], known_session: bool) -> Option<Zeroizing<[u8; 32]>> {
         if invite != [0; 8] {
-            return self.invites.get(&invite).cloned();
+            let invited = self.invites.get(&invite)?;
+            return invited.key.is_none_or(|owner| owner == *key).then(|| invited.secret.clone());
         }
         (self.anyone || known_session || self.known.contains(key)).then(Default::default)
     }

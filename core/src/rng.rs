@@ -66,6 +66,11 @@ impl Randomness {
         nonce
     }
 
+    /// What an address must bring back; nobody else can know it.
+    pub(crate) fn challenge(&mut self) -> [u8; 8] {
+        self.identifiers.next_u64().to_be_bytes()
+    }
+
     /// A uniform number, for spreading timers.
     pub(crate) fn jitter(&mut self) -> u32 {
         self.jitter.next_u32()

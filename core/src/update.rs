@@ -76,6 +76,21 @@ pub enum UpdateKind {
     /// The peer came back without memory of the session: what it had not taken is decided by the
     /// outcomes that went before.
     PeerRestarted,
+    /// More than three times within a minute the peer came back without memory of the session: its
+    /// identity is in use in several places, which push each other out. Told at most once a minute.
+    IdentityInUse {
+        /// The text for a person.
+        message: String,
+        /// What a person can do.
+        hint: String,
+    },
+    /// The peer was the first to use this invite: from now on nobody else can. To let it in by the invite after a
+    /// restart, keep this, and use [`invite_for`](crate::AcceptPolicy::invite_for).
+    InviteBound {
+        /// The id of the invite; as text it is the one in the link.
+        #[serde(with = "base32")]
+        invite: [u8; 8],
+    },
     /// `send` takes messages again after it said that the session is full.
     Writable,
     /// The end. Every message has had its outcome.
@@ -97,6 +112,18 @@ pub enum UpdateKind {
         /// What a person can do.
         hint: String,
     },
+}
+
+impl UpdateKind {
+    pub(crate) fn identity_in_use() -> Self {
+        Self::IdentityInUse {
+            message: "The peer's identity seems to be in use in several places at once".to_owned(),
+            hint:
+                "Use one identity in one place at a time; ask the peer whether another of their programs or machines \
+                   has it, or whether it restarts again and again."
+                    .to_owned(),
+        }
+    }
 }
 
 /// How a message ended.
@@ -268,6 +295,22 @@ impl Grade {
         } else {
             Self::Unusable
         }
+    }
+}
+
+mod base32 {
+    use serde::Deserialize;
+
+    use crate::key::base32;
+
+    pub(super) fn serialize<S: serde::Serializer>(bytes: &[u8; 8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&base32().encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<[u8; 8], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = base32().decode(text.as_bytes()).map_err(serde::de::Error::custom)?;
+        bytes.try_into().map_err(|_| serde::de::Error::custom("expected 8 bytes"))
     }
 }
 

@@ -159,7 +159,10 @@ def read_payload2(payload):
         index, our_index, half, our_half, dial_number, verdict = struct.unpack_from(">IIQQIB", payload)
         code, at = (struct.unpack_from(">H", payload, 29)[0], 31) if verdict == 3 else (None, 29)
         _, message, session, channel, packet, versions = struct.unpack_from(">IIIIHB", payload, at + 1)
+        version, spoken = payload[at], payload[at + 20:at + 20 + versions]
         at += 20 + versions
+        if version != 1 or 1 not in spoken:
+            raise Failure("the RESP has another version")
         if not half or verdict > 3 or packet < PACKET or versions > 8:
             raise Failure("a field of the RESP is out of range")
         while any(payload[at:at + 2]):

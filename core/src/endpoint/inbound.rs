@@ -1,6 +1,7 @@
 //! Handshakes that peers begin: answered when the policy lets them in, acted on only when their
 //! first packet proves that the peer holds its key now (message 1 of IK can be replayed).
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -8,12 +9,14 @@ use bytes::Bytes;
 use super::shared::IndexOwner;
 use super::streams::StreamOwner;
 use super::{Endpoint, Timer};
+use crate::code::Code;
 use crate::config::{Class, Limits, Transport};
 use crate::door::{self, Admission, Caller, Place, Room, Source};
 use crate::key::PublicKey;
+use crate::link::Invite;
 use crate::noise::Responder;
 use crate::seal::{Opener, Sealer};
-use crate::session::{Established, Session, Tombstone, Via, order_of};
+use crate::session::{Established, Heard, Session, Tombstone, Via, order_of};
 use crate::time::Time;
 use crate::wire::packet::{self, Init, MAX_STREAM_PACKET, VERSION};
 use crate::wire::payload::{HelloInit, HelloResp, PeerLimits, RESP_PAYLOAD_LEN, Verdict};
@@ -27,6 +30,8 @@ pub(super) struct HalfOpen {
     answered: Time,
     /// The answer said that the session is closed: there is nothing to confirm.
     refused: bool,
+    /// What let the peer in.
+    invite: Option<Invite>,
     established: Established,
 }
 
@@ -108,27 +113,40 @@ impl Endpoint {
         if hello.my_half == 0 || hello.dial_no == 0 || key == self.shared.identity.public_key() {
             return None;
         }
+        if !hello.limits.versions.contains(&VERSION) {
+            return None;
+        }
         let session = self.by_key.get(&key).and_then(|id| self.sessions.get(id));
         if session.is_some_and(|session| session.is_outdated(transport, hello.my_half, hello.dial_no)) {
             return None;
         }
-        let buried = self.tombstones.get(&key).map(|(_, tombstone)| tombstone);
-        let refused = session.is_none().then(|| buried.filter(|it| it.names(&hello))).flatten();
-        if refused.is_some_and(|tombstone| hello.dial_no <= tombstone.peer_dials[transport as usize]) {
-            return None;
-        }
+        let refused = match session {
+            // It has missed that another took its place.
+            Some(session) => session.has_replaced(hello.my_half).then_some((session.half, Code::Replaced)),
+            None => {
+                let buried = self.tombstones.get(&key).filter(|(_, it)| it.names(&hello)).map(|(_, it)| it);
+                if buried.is_some_and(|it| hello.dial_no <= it.peer_dials[transport as usize]) {
+                    return None;
+                }
+                buried.map(|it| (it.half, it.code))
+            }
+        };
         // To learn of its session's end a peer needs no leave; to open another one it does.
-        let psk = self.accept.decide(&key, hello.invite, session.is_some() || refused.is_some())?;
+        // Who has come by an invite may resume by it, whatever has become of the invite.
+        let psk = match session.and_then(|session| session.psk(&hello.invite)) {
+            Some(psk) => psk.clone(),
+            None => self.accept.decide(&key, hello.invite, session.is_some() || refused.is_some())?,
+        };
         if session.is_none() && self.sessions.len() >= self.shared.config.limits.sessions {
             return None;
         }
         let half = match (session, refused) {
-            (Some(session), _) => session.half,
-            (None, Some(tombstone)) => tombstone.half,
+            (_, Some((half, _))) => half,
+            (Some(session), None) => session.half,
             (None, None) => self.half_told(&key).unwrap_or_else(|| self.shared.random.half()),
         };
         let verdict = match (session, refused) {
-            (_, Some(tombstone)) => Verdict::Closed(tombstone.code.number()),
+            (_, Some((_, code))) => Verdict::Closed(code.number()),
             _ if hello.your_half == 0 => Verdict::New,
             (Some(session), _) if hello.your_half == half && session.peer_half == Some(hello.my_half) => {
                 Verdict::Resumed
@@ -189,9 +207,11 @@ impl Endpoint {
             sealer: Sealer::new(keys.send),
             opener: Opener::new(keys.recv, order_of(transport)),
             hash: keys.hash,
+            begun: now,
             rtt: None,
         };
-        let half_open = HalfOpen { key, half, answer: bytes, answered: now, refused, established };
+        let invite = (hello.invite != [0; 8]).then_some(Invite { id: hello.invite, secret: psk });
+        let half_open = HalfOpen { key, half, answer: bytes, answered: now, refused, invite, established };
         self.half_open.insert(index, Place { source, known, ephemeral: *init.ephemeral() }, half_open);
         self.agenda.set(Timer::HalfOpen(index), Some(deadline), super::Reason::HalfOpen);
         Some(())
@@ -232,10 +252,14 @@ impl Endpoint {
 
     /// The first packet under the keys of a half-open handshake: it confirms them, if its tag
     /// does. A bad one changes nothing, or ends the stream that it came on.
-    pub(super) fn on_first_packet(&mut self, now: Time, index: u32, packet: &mut [u8]) {
+    pub(super) fn on_first_packet(&mut self, now: Time, index: u32, from: Option<SocketAddr>, packet: &mut [u8]) {
+        let len = packet.len();
         let Some(half_open) = self.half_open.get_mut(index) else { return };
         match half_open.established.opener.open(packet) {
-            Ok(opened) => self.confirm(now, index, opened.number, opened.plaintext),
+            Ok(opened) => {
+                let heard = from.map(|from| Heard { from, len, newest: opened.newest });
+                self.confirm(now, index, opened.number, heard, opened.plaintext);
+            }
             Err(error) => {
                 self.shared.refused.count(error);
                 if half_open.established.transport.is_stream() {
@@ -245,10 +269,10 @@ impl Endpoint {
         }
     }
 
-    fn confirm(&mut self, now: Time, index: u32, number: u64, plaintext: &[u8]) {
+    fn confirm(&mut self, now: Time, index: u32, number: u64, heard: Option<Heard>, plaintext: &[u8]) {
         let Some((order, half_open)) = self.half_open.remove(index) else { return };
         self.agenda.set(Timer::HalfOpen(index), None, super::Reason::HalfOpen);
-        let HalfOpen { key, half, answered, refused, mut established, .. } = half_open;
+        let HalfOpen { key, half, answered, refused, invite, mut established, .. } = half_open;
         let via = established.via;
         established.rtt = Some(now.saturating_since(answered));
         // What the peer began before this and under other names is out of date.
@@ -264,9 +288,15 @@ impl Endpoint {
             self.drop_half_open(index);
         }
         let known = self.by_key.get(&key).copied();
-        let agrees = known.and_then(|id| self.sessions.get(&id)).is_none_or(|session| session.half == half);
-        let full = known.is_none() && self.sessions.len() >= self.shared.config.limits.sessions;
-        if refused || !agrees || full {
+        let session = known.and_then(|id| self.sessions.get(&id));
+        let agrees = session.is_none_or(|session| session.half == half);
+        // Somebody else may have used the invite since it was looked at.
+        let invited = invite.as_ref().is_none_or(|invite| {
+            session.is_some_and(|session| session.psk(&invite.id).is_some())
+                || self.accept.decide(&key, invite.id, false).is_some()
+        });
+        let full = session.is_none() && self.sessions.len() >= self.shared.config.limits.sessions;
+        if refused || !agrees || !invited || full {
             self.shared.indices.remove(&index);
             if let Via::Stream(stream) = via {
                 self.shared.close_stream(stream);
@@ -280,10 +310,16 @@ impl Endpoint {
             self.by_key.insert(key, id);
             id
         });
+        let up = self.with_session(now, id, |session, shared| session.establish(now, shared, established));
+        if up != Some(true) {
+            return;
+        }
+        let bound = invite.as_ref().is_some_and(|invite| self.accept.bind(&invite.id, key));
         self.with_session(now, id, |session, shared| {
-            if session.establish(now, shared, established) {
-                session.on_plaintext(now, shared, index, number, plaintext);
+            if let Some(invite) = invite {
+                session.came_by(shared, invite, bound);
             }
+            session.on_plaintext(now, shared, index, number, heard, plaintext);
         });
     }
 }

@@ -133,8 +133,11 @@ impl Endpoint {
         self.door.read
     }
 
-    /// Decides who may open a session from now on. Sessions that exist are not touched.
-    pub fn set_accept(&mut self, policy: AcceptPolicy) {
+    /// Decides who may open a session from now on. Sessions that exist are not touched: their peers may resume
+    /// them, also by an invite that was withdrawn. An invite that the policy before named as well
+    /// remains that of whoever used it.
+    pub fn set_accept(&mut self, mut policy: AcceptPolicy) {
+        policy.inherit(&self.accept);
         self.accept = policy;
     }
 
@@ -425,12 +428,12 @@ impl Endpoint {
                     let id = *id;
                     self.with_session(now, id, |session, shared| {
                         if session.is_datagram_path(receiver) {
-                            session.on_packet(now, shared, receiver, data);
+                            session.on_packet(now, shared, receiver, Some(from), data);
                         }
                     });
                 }
                 Some(IndexOwner::HalfOpen) if self.half_open.get(receiver).is_some_and(HalfOpen::is_datagram) => {
-                    self.on_first_packet(now, receiver, data);
+                    self.on_first_packet(now, receiver, Some(from), data);
                 }
                 Some(IndexOwner::HalfOpen | IndexOwner::Pending(_)) | None => {}
             },
@@ -525,11 +528,11 @@ impl Endpoint {
             }
             (StreamOwner::Dialled(_), Ok(Packet::Resp(resp))) => self.on_resp(now, &resp, Some(stream)),
             (StreamOwner::HalfOpen(index), Ok(Packet::Data { receiver })) if index == receiver => {
-                self.on_first_packet(now, index, data);
+                self.on_first_packet(now, index, None, data);
                 true
             }
             (StreamOwner::Path(id, index), Ok(Packet::Data { receiver })) if index == receiver => {
-                self.with_session(now, id, |session, shared| session.on_packet(now, shared, index, data));
+                self.with_session(now, id, |session, shared| session.on_packet(now, shared, index, None, data));
                 true
             }
             (StreamOwner::Closing, _) => true,

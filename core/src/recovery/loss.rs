@@ -100,6 +100,12 @@ impl Recovery {
         }
     }
 
+    /// The peer is elsewhere now: that it was asked in vain at its old address says nothing of the new
+    /// one.
+    pub(crate) fn moved(&mut self) {
+        self.pto_count = 0;
+    }
+
     /// Takes in a round trip that the handshake measured.
     pub(crate) fn seed_rtt(&mut self, sample: Duration) {
         self.rtt.update(sample, Duration::ZERO);
@@ -241,6 +247,12 @@ impl Recovery {
     #[cfg(test)]
     pub(crate) fn bytes_in_flight(&self) -> usize {
         self.bytes_in_flight
+    }
+
+    /// How many packets are remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.packets.len()
     }
 
     /// How many probe timeouts expired since the last answer.

@@ -23,7 +23,7 @@ use crate::noise::Initiator;
 use crate::seal::{Opener, Sealer};
 use crate::time::Time;
 use crate::update::Stage;
-use crate::wire::packet::{self, Cookie, InitHeader, Resp};
+use crate::wire::packet::{self, Cookie, InitHeader, Resp, VERSION};
 use crate::wire::payload::{HelloInit, HelloResp, INIT_PAYLOAD_LEN, Verdict};
 
 /// Handshakes that outlive their attempt, in case their answer is only late.
@@ -353,6 +353,8 @@ impl Session {
                 && hello.your_half == self.half
                 && hello.dial_no == pending.dial_no
                 && hello.my_half != 0
+                && hello.version == VERSION
+                && hello.limits.versions.contains(&VERSION)
         });
         let Some((keys, hello)) = echoed else {
             pending.bad_answers += 1;
@@ -386,6 +388,7 @@ impl Session {
             sealer: Sealer::new(keys.send),
             opener: Opener::new(keys.recv, order_of(pending.transport)),
             hash: keys.hash,
+            begun: pending.started,
             rtt: once.then(|| now.saturating_since(pending.started)),
         };
         self.establish(now, shared, established)

@@ -47,6 +47,9 @@ impl Session {
         self.channels.abandon();
         self.emit_outcomes(shared);
         self.emit(shared, UpdateKind::PeerRestarted);
+        if self.peer_half.is_some_and(|half| self.takeovers.note(now, half)) {
+            self.emit(shared, UpdateKind::identity_in_use());
+        }
     }
 
     /// The application is done: deliver what is queued, then say so.

@@ -5,17 +5,21 @@
 //! [`transmit`] fills packets and [`receive`] takes them apart; [`Channels`] holds what the
 //! application sends and takes, and knows nothing of paths. This file has the session's own life.
 
+mod address;
 mod dial;
 mod ending;
 mod health;
 mod path;
 mod receive;
 mod switch;
+mod takeover;
 mod timers;
 mod transmit;
 
 use core::time::Duration;
 use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
 
 use crate::channel::Channels;
 use crate::code::Code;
@@ -23,15 +27,17 @@ use crate::config::Transport;
 use crate::endpoint::{IndexOwner, Shared, StreamOwner};
 use crate::io::{Action, SessionId};
 use crate::key::PublicKey;
-use crate::link::Link;
+use crate::link::{Invite, Link};
 use crate::time::Time;
 use crate::update::{Progress, ProgressStatus, Quality, Stage, State, Status, Update, UpdateKind};
 use crate::wire::payload::PeerLimits;
 
+pub(crate) use address::Heard;
 use dial::{Attempt, Pending};
 pub(crate) use path::{Established, Via, order_of};
 use path::{Liveness, Path};
 use switch::{ClosedPaths, Switch, Upgrade};
+use takeover::Takeovers;
 
 /// After this long in health a session starts its backoff afresh.
 const PROVED_HEALTHY: Duration = Duration::from_secs(10);
@@ -91,6 +97,11 @@ pub(crate) struct Session {
     pub(crate) half: u64,
     /// The peer's half, once a handshake has told it.
     pub(crate) peer_half: Option<u64>,
+    /// When the handshake was begun that told it.
+    met: Time,
+    takeovers: Takeovers,
+    /// What let the peer in last; it names this in each handshake.
+    invite: Option<Invite>,
     /// How to dial the peer; `None` when it dials us.
     target: Option<Link>,
     life: Life,
@@ -129,6 +140,9 @@ impl Session {
             peer,
             half,
             peer_half: None,
+            met: Time::ZERO,
+            takeovers: Takeovers::default(),
+            invite: None,
             target,
             life,
             closing: None,
@@ -186,6 +200,19 @@ impl Session {
     /// Whether this index names a path that takes datagrams.
     pub(crate) fn is_datagram_path(&self, index: u32) -> bool {
         self.paths.get(&index).is_some_and(|path| matches!(path.via, Via::Udp(_)))
+    }
+
+    /// What carries the current path.
+    #[cfg(test)]
+    pub(crate) fn via(&self) -> Option<Via> {
+        self.current.and_then(|index| self.paths.get(&index)).map(|path| path.via)
+    }
+
+    /// Of a path: the next number, how much was sent and lost, how many packets are remembered.
+    #[cfg(test)]
+    pub(crate) fn sending(&self, index: u32) -> Option<(u64, crate::recovery::Stats, usize)> {
+        let path = self.paths.get(&index)?;
+        Some((path.sealer.next_number(), path.recovery.stats(), path.recovery.remembered()))
     }
 
     pub(crate) fn take_tombstone(&mut self) -> Option<Tombstone> {
@@ -316,6 +343,24 @@ impl Session {
         self.peer_half == Some(peer_half) && dial_no <= self.peer_dials[transport as usize]
     }
 
+    /// The secret of the invite by which the peer came, when it has this id.
+    pub(crate) fn psk(&self, id: &[u8; 8]) -> Option<&Zeroizing<[u8; 32]>> {
+        self.invite.as_ref().filter(|invite| invite.id == *id).map(|invite| &invite.secret)
+    }
+
+    /// The peer proved itself in a handshake with this invite, and was perhaps the first to do so.
+    pub(crate) fn came_by(&mut self, shared: &mut Shared, invite: Invite, first: bool) {
+        if first {
+            self.emit(shared, UpdateKind::InviteBound { invite: invite.id });
+        }
+        self.invite = Some(invite);
+    }
+
+    /// Whether the peer came back under another name than this one meanwhile.
+    pub(crate) fn has_replaced(&self, peer_half: u64) -> bool {
+        self.peer_half != Some(peer_half) && self.takeovers.replaced(peer_half)
+    }
+
     /// A handshake is finished and its keys are proved: by the answer, when we began it, by the
     /// first packet when the peer did.
     pub(crate) fn establish(&mut self, now: Time, shared: &mut Shared, established: Established) -> bool {
@@ -325,7 +370,9 @@ impl Session {
         let stale = same_peer && established.dial_no <= dials[transport as usize];
         // A restarted peer takes the place of all the paths that there are.
         let full = same_peer && self.paths.len() >= shared.config.limits.paths;
-        if self.is_over() || stale || full {
+        // Nor can a name from before take the place of a later one.
+        let outlived = !same_peer && (established.begun < self.met || self.has_replaced(established.peer_half));
+        if self.is_over() || stale || full || outlived {
             self.drop_carrier(shared, established.index, established.via);
             return false;
         }
@@ -333,7 +380,9 @@ impl Session {
         if restarted {
             self.peer_restarted(now, shared);
         }
-        self.peer_half = Some(established.peer_half);
+        if self.peer_half.replace(established.peer_half) != Some(established.peer_half) {
+            self.met = established.begun;
+        }
         let dials = if established.initiator { &mut self.own_dials } else { &mut self.peer_dials };
         dials[transport as usize] = established.dial_no;
         let PeerLimits { max_message, session_credit, channel_credit, .. } = established.limits;

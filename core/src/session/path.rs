@@ -3,10 +3,12 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::address::{Address, Heard};
 use super::health::Meter;
 use crate::config::{Config, Transport};
 use crate::io::StreamId;
-use crate::recovery::{AckTracker, Carrier, FixedWindow, Recovery};
+use crate::recovery::{AckTracker, Carrier, FixedWindow, MAX_ACK_DELAY, Recovery, Rtt};
+use crate::rng::Randomness;
 use crate::seal::{Opener, Order, Sealer};
 use crate::time::Time;
 use crate::wire::packet::UDP_HANDSHAKE_LEN;
@@ -51,6 +53,8 @@ pub(crate) struct Established {
     pub(crate) opener: Opener,
     /// The handshake's hash, for channel binding.
     pub(crate) hash: [u8; 32],
+    /// When its INIT was first sent, or came.
+    pub(crate) begun: Time,
     /// The handshake's own round trip, when it was not resent.
     pub(crate) rtt: Option<Duration>,
 }
@@ -77,6 +81,8 @@ pub(crate) struct Path {
     pub(crate) confirm_due: bool,
     pub(crate) ping_due: bool,
     pub(crate) response_due: Option<[u8; 8]>,
+    /// Whether the peer's address changes.
+    pub(crate) address: Address,
     /// Packets to be sent now whatever the window says (RFC 9002 §6.2.4).
     pub(crate) probes: u8,
 }
@@ -116,7 +122,29 @@ impl Path {
             confirm_due: initiator,
             ping_due: false,
             response_due: None,
+            address: Address::Settled,
             probes: 0,
+        }
+    }
+
+    /// An authentic datagram came: perhaps from where the peer is now.
+    pub(crate) fn heard(&mut self, now: Time, heard: Heard, random: &mut Randomness) {
+        if let Via::Udp(current) = self.via {
+            // What is new may be slower than what is known: RFC 9000 §8.2.4.
+            let patience = self.recovery.pto_period().max(Rtt::new().pto(MAX_ACK_DELAY));
+            self.address.heard(now, current, heard, patience, || random.challenge());
+        }
+    }
+
+    /// An answer to a challenge of ours came: when it proves the peer's new address, everything
+    /// goes there from now on.
+    ///
+    /// Round trip and window stay. Most such changes are a NAT's, which leaves the way as it was
+    /// (RFC 9000 §9.4 allows it then); where it is another way, samples and losses soon say so.
+    pub(crate) fn answered(&mut self, now: Time, from: SocketAddr, answer: [u8; 8]) {
+        if let Some(addr) = self.address.answered(now, from, answer) {
+            self.via = Via::Udp(addr);
+            self.recovery.moved();
         }
     }
 

@@ -1,6 +1,9 @@
 //! Taking packets apart. Nothing happens before the tag is checked, and nothing a peer says can
 //! do more than end its own session.
 
+use core::net::SocketAddr;
+
+use super::address::Heard;
 use super::{Life, Liveness, Session};
 use crate::code::Code;
 use crate::endpoint::Shared;
@@ -13,7 +16,17 @@ use crate::wire::frame::{AckRanges, Frame, Frames};
 impl Session {
     /// A DATA packet for one of our paths. A bad one is dropped in silence, or, on a stream, ends
     /// the stream: nothing after it could be opened.
-    pub(crate) fn on_packet(&mut self, now: Time, shared: &mut Shared, index: u32, packet: &mut [u8]) {
+    ///
+    /// `from` is where a datagram came from; a stream has one address for its whole life.
+    pub(crate) fn on_packet(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        index: u32,
+        from: Option<SocketAddr>,
+        packet: &mut [u8],
+    ) {
+        let len = packet.len();
         let Some(path) = self.paths.get_mut(&index) else { return };
         let opened = match path.opener.open(packet) {
             Ok(opened) => opened,
@@ -25,18 +38,33 @@ impl Session {
                 return;
             }
         };
-        self.on_plaintext(now, shared, index, opened.number, opened.plaintext);
+        let heard = from.map(|from| Heard { from, len, newest: opened.newest });
+        self.on_plaintext(now, shared, index, opened.number, heard, opened.plaintext);
     }
 
     /// The contents of an authentic packet.
-    pub(crate) fn on_plaintext(&mut self, now: Time, shared: &mut Shared, index: u32, number: u64, plaintext: &[u8]) {
+    pub(crate) fn on_plaintext(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        index: u32,
+        number: u64,
+        heard: Option<Heard>,
+        plaintext: &[u8],
+    ) {
+        if let Some(heard) = heard.filter(|_| !self.is_over())
+            && let Some(path) = self.paths.get_mut(&index)
+        {
+            path.heard(now, heard, &mut shared.random);
+        }
+        let from = heard.map(|heard| heard.from);
         let readable = self.channels.readable();
         let mut ack_eliciting = false;
         for frame in Frames::new(plaintext) {
             let result = match frame {
                 Ok(frame) => {
                     ack_eliciting |= frame.is_ack_eliciting();
-                    self.on_frame(now, shared, index, frame)
+                    self.on_frame(now, shared, index, from, frame)
                 }
                 Err(_) => Err(Code::Protocol),
             };
@@ -60,7 +88,14 @@ impl Session {
         self.flush(now);
     }
 
-    fn on_frame(&mut self, now: Time, shared: &mut Shared, index: u32, frame: Frame<'_>) -> Result<(), Code> {
+    fn on_frame(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        index: u32,
+        from: Option<SocketAddr>,
+        frame: Frame<'_>,
+    ) -> Result<(), Code> {
         if self.is_over() {
             // Only a repeated CLOSE is still answered.
             if matches!(frame, Frame::Close { .. }) {
@@ -92,8 +127,12 @@ impl Session {
                     path.response_due = Some(bytes);
                 }
             }
-            // We challenge nobody yet: an answer to nothing says nothing.
-            Frame::Response(_) => {}
+            // An answer to nothing says nothing.
+            Frame::Response(bytes) => {
+                if let (Some(path), Some(from)) = (self.paths.get_mut(&index), from) {
+                    path.answered(now, from, bytes);
+                }
+            }
             Frame::UsePath { switch_no, epoch } => self.on_use_path(now, shared, switch_no, epoch),
             Frame::PathClose { epoch, code } => {
                 self.close_path(now, shared, epoch, Code::from_number(code), false);

@@ -43,6 +43,9 @@ impl Session {
     }
 
     fn transmit_on(&mut self, now: Time, shared: &mut Shared, index: u32, buf: &mut Vec<u8>) -> Sent {
+        if let Some(to) = self.fill_challenge(now, index, buf) {
+            return Sent::Datagram(to);
+        }
         let Some(path) = self.paths.get(&index) else { return Sent::Nothing };
         if !path.has_room(shared) || !self.wants_to_send(now, path) {
             return Sent::Nothing;
@@ -68,7 +71,7 @@ impl Session {
             || path.acks.due().is_some_and(|due| due <= now)
             || path.confirm_due
             || path.ping_due
-            || (path.response_due.is_some() && path.recovery.may_send())
+            || path.response_due.is_some()
             || self.close_ack_due == Some(path.index)
             || (current && (self.control_due() || (path.recovery.may_send() && self.channels.wants_to_write())))
     }
@@ -101,11 +104,11 @@ impl Session {
             sent.push(SentFrame::Confirm);
             eliciting = true;
         }
-        if path.recovery.may_send()
-            && let Some(bytes) = path.response_due.take()
-        {
+        if let Some(bytes) = path.response_due.take() {
             Frame::Response(bytes).encode(out);
-            eliciting = true;
+            // There is one for each packet that asked, and it is not repeated, so it need not wait
+            // for the window: what is in flight may have gone astray because we are elsewhere now.
+            eliciting |= path.recovery.may_send();
         }
         if core::mem::take(&mut path.ping_due) {
             Frame::Ping.encode(out);
@@ -150,6 +153,24 @@ impl Session {
         true
     }
 
+    /// Seals the challenge that is due into `buf`, and returns where it goes.
+    ///
+    /// The packet does not count as in flight. Should it be lost, that says nothing about the address
+    /// that is in use, and newest packets from the candidate bring the next one.
+    fn fill_challenge(&mut self, now: Time, index: u32, buf: &mut Vec<u8>) -> Option<core::net::SocketAddr> {
+        let over = self.is_over();
+        let path = self.paths.get_mut(&index).filter(|path| !over && path.address.is_due())?;
+        let pto = path.recovery.pto_period();
+        let (to, bytes) = path.address.challenge(now, CHALLENGE_PACKET, pto)?;
+        buf.clear();
+        buf.resize(seal::HEADER_LEN, 0);
+        Frame::Challenge(bytes).encode(buf);
+        let number = path.sealer.seal(path.peer_index, buf, 0).ok()?;
+        debug_assert_eq!(buf.len(), CHALLENGE_PACKET, "what was asked for");
+        path.recovery.on_sent(now, number, buf.len(), false, SentFrames::new());
+        Some(to)
+    }
+
     fn fill_control(&mut self, out: &mut Vec<u8>, sent: &mut SentFrames) -> bool {
         let before = out.len();
         if self.switch.due
@@ -188,6 +209,8 @@ impl Session {
     }
 }
 
+/// A packet with CHALLENGE alone.
+const CHALLENGE_PACKET: usize = seal::HEADER_LEN + 1 + 8 + seal::TAG_LEN;
 /// The longest CLOSE.
 const CLOSE_ROOM: usize = 8 + 64 * 9 + MAX_REASON;
 

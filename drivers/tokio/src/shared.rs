@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burdock_core::update::{State as Stage, Status, Update, UpdateKind};
 use burdock_core::{AcceptPolicy, Action, Event, PublicKey, SessionId, Time};
 use tokio::sync::Notify;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 use crate::session::Closed;
@@ -241,6 +241,8 @@ fn log(session: SessionId, kind: &UpdateKind) {
         UpdateKind::Lost { code } => info!(session, %code, "lost"),
         UpdateKind::Resumed { transport, after_ms } => info!(session, %transport, after_ms, "resumed"),
         UpdateKind::PeerRestarted => info!(session, "peer restarted"),
+        UpdateKind::IdentityInUse { .. } => warn!(session, "the peer's identity is in use in several places"),
+        UpdateKind::InviteBound { .. } => info!(session, "invite used"),
         UpdateKind::Closed { code, by_peer, .. } => info!(session, %code, by_peer, "closed"),
         UpdateKind::Progress(progress) => {
             debug!(session, attempt = progress.attempt, status = ?progress.status, code = ?progress.code, "dialling");

@@ -109,8 +109,8 @@ pub(crate) struct ListenArgs {
     /// Let anyone in who has the link
     #[arg(long, conflicts_with_all = ["allow", "invite"])]
     pub(crate) anyone: bool,
-    /// Put a fresh invite into the link and let in whoever holds it, any number of times, until
-    /// this listener ends
+    /// Put a fresh invite into the link and let in whoever is the first to use it, any number of
+    /// times, until this listener ends
     #[arg(long)]
     pub(crate) invite: bool,
     #[command(flatten)]

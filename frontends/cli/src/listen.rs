@@ -83,8 +83,13 @@ fn announce(args: &ListenArgs, endpoint: &Endpoint, invite: Option<Invite>, cons
     console.say(&format!("  {link}"));
     console.say(match (args.anyone, invited, args.allow.len()) {
         (true, ..) => "Anyone who has it can connect.",
-        (false, true, 0) => "Whoever has it can connect: it holds an invite. Send it in private.",
-        (false, true, _) => "Whoever has it can connect, and so can the keys you allowed. Send it in private.",
+        (false, true, 0) => {
+            "Whoever is the first to use it can connect: it holds an invite. Send it to one person, in private."
+        }
+        (false, true, _) => {
+            "Whoever is the first to use it can connect: it holds an invite. Send it to one person, in private. The \
+             keys that you allowed need no invite: send them the link up to the question mark."
+        }
         (false, false, 1) => "Only the key that you allowed can connect.",
         (false, false, _) => "Only the keys that you allowed can connect.",
     });

@@ -217,6 +217,13 @@ impl Teller {
             UpdateKind::PeerRestarted => {
                 self.line("The peer restarted; what it had not taken by then may be lost".to_owned());
             }
+            UpdateKind::IdentityInUse { message, hint } => {
+                self.bad(message.clone());
+                self.hint(hint);
+            }
+            UpdateKind::InviteBound { .. } => {
+                self.line("The invite is theirs now; nobody else can use it".to_owned());
+            }
             UpdateKind::Closed { code, by_peer, reason, delivered, undelivered, unknown, message, hint } => {
                 let said = if *by_peer && !reason.is_empty() {
                     format!(" by the peer: {}", reason.escape_default())

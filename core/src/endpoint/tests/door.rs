@@ -45,7 +45,7 @@ fn is_cookie(packet: &[u8]) -> bool {
 /// Lets two endpoints talk until they have nothing more to say; whatever goes elsewhere is lost. Returns what each
 /// told its application, and how many INITs the first sent.
 fn talk(one: (&mut Bench, SocketAddr), other: (&mut Bench, SocketAddr), first: Done) -> ([Vec<UpdateKind>; 2], usize) {
-    let mut nodes = [one, other];
+    let nodes = [one, other];
     let mut updates = [Vec::new(), Vec::new()];
     let mut inits = 0;
     let mut done = first;

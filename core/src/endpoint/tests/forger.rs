@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use zeroize::Zeroizing;
 
+use super::address::Told;
 use super::bench::{Bench, Done};
 use crate::config::{Class, Limits};
 use crate::endpoint::our_limits;
@@ -11,7 +12,7 @@ use crate::noise::{Initiator, Keys, Responder};
 use crate::seal::{self, Opener, Order, Sealer};
 use crate::wire::frame::{Frame, Frames};
 use crate::wire::packet::{self, InitHeader, Packet};
-use crate::wire::payload::{HelloInit, HelloResp, INIT_PAYLOAD_LEN, RESP_PAYLOAD_LEN, Verdict};
+use crate::wire::payload::{HelloInit, HelloResp, INIT_PAYLOAD_LEN, PeerLimits, RESP_PAYLOAD_LEN, Verdict};
 use crate::{Identity, Link, PublicKey, Transport};
 
 pub(crate) struct Forger {
@@ -20,6 +21,9 @@ pub(crate) struct Forger {
     pub(crate) addr: SocketAddr,
     pub(crate) half: u64,
     pub(crate) dial_no: u32,
+    /// What it dials and answers with.
+    pub(crate) invite: ([u8; 8], [u8; 32]),
+    pub(crate) limits: PeerLimits,
     index: u32,
     secret: u8,
 }
@@ -48,11 +52,18 @@ impl Forger {
         let key = identity.public_key();
         let addr = SocketAddr::from(([10, 0, 0, n], 1000));
         let index = u32::from(n) << 16;
-        Self { identity, key, addr, half: u64::from(n), dial_no: 0, index, secret: 0 }
+        let (invite, limits) = (([0; 8], [0; 32]), our_limits(&Limits::default()));
+        Self { identity, key, addr, half: u64::from(n), dial_no: 0, invite, limits, index, secret: 0 }
     }
 
     pub(crate) fn link(&self) -> Link {
         Link { tcp_port: None, ..Link::direct(self.key, self.addr) }
+    }
+
+    /// Passes over ephemeral keys and indices.
+    pub(crate) fn skip(&mut self, n: u8) {
+        self.secret += n;
+        self.index += u32::from(n);
     }
 
     fn ephemeral(&mut self) -> Zeroizing<[u8; 32]> {
@@ -82,8 +93,8 @@ impl Forger {
             your_half,
             dial_no: self.dial_no,
             rekeyed_dial_no: 0,
-            invite: [0; 8],
-            limits: our_limits(&Limits::default()),
+            invite: self.invite.0,
+            limits: self.limits.clone(),
             keep_s: None,
         };
         let header = InitHeader { class: Class::Open, transport, sender: self.index };
@@ -93,7 +104,7 @@ impl Forger {
         packet::begin_init(header, &mut packet);
         let ephemeral = self.ephemeral();
         let prologue = prologue(header.to_bytes());
-        let noise = Initiator::start(&self.identity, to, &[0; 32], &prologue, ephemeral, &payload, &mut packet);
+        let noise = Initiator::start(&self.identity, to, &self.invite.1, &prologue, ephemeral, &payload, &mut packet);
         packet::finish_init(&mut packet, 0, |before| crate::crypto::mac1(to, before));
         Asked { packet, index: self.index, noise: noise.unwrap() }
     }
@@ -122,14 +133,15 @@ impl Forger {
             dial_no: hello.dial_no,
             verdict: Verdict::New,
             version: packet::VERSION,
-            limits: our_limits(&Limits::default()),
+            limits: self.limits.clone(),
         };
         edit(&mut answer);
         let mut payload = Vec::new();
         answer.encode(if order == Order::Strict { 0 } else { RESP_PAYLOAD_LEN }, &mut payload);
         let mut packet = Vec::new();
         packet::begin_resp(init.header.sender, &mut packet);
-        let keys = responder.reply(&[0; 32], self.ephemeral(), &payload, &mut packet).unwrap();
+        let (psk, ephemeral) = (self.invite.1, self.ephemeral());
+        let keys = responder.reply(&psk, ephemeral, &payload, &mut packet).unwrap();
         Some((packet, Epoch::new(keys, order, self.index, init.header.sender, hello.my_half)))
     }
 
@@ -179,6 +191,17 @@ impl Epoch {
         packet.extend_from_slice(plaintext);
         self.sealer.seal(self.theirs, &mut packet, 0).unwrap();
         packet
+    }
+
+    /// The frames in a packet of the endpoint.
+    pub(crate) fn frames(&mut self, packet: &[u8]) -> Vec<Told> {
+        let mut packet = packet.to_vec();
+        let opened = self.opener.open(&mut packet).expect("a packet of this epoch");
+        let told = |frame| match frame {
+            Ok(Frame::Challenge(bytes)) => Told::Challenge(bytes),
+            _ => Told::Other,
+        };
+        Frames::new(opened.plaintext).map(told).collect()
     }
 
     /// The names of the frames in a packet of the endpoint; `None` when it is not of this epoch.

@@ -1,13 +1,16 @@
+mod address;
 mod bench;
 mod contract;
 mod door;
 mod forger;
 mod handshake;
+mod invite;
 pub(crate) mod pair;
 mod records;
 mod resume;
 mod review;
 mod table;
+mod takeover;
 
 use core::time::Duration;
 
