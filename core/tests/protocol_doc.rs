@@ -267,7 +267,7 @@ fn run(case: &Case) -> Value {
         my_half: 0x1011_1213_1415_1617,
         your_half: 0,
         dial_no: 1,
-        rekeyed_dial_no: 0,
+        renews: 0,
         invite: case.invite,
         limits: limits(),
         keep_s: case.keep_s,

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::health::Meter;
+use super::renew::EpochKeys;
 use crate::config::{Config, Transport};
 use crate::io::StreamId;
 use crate::recovery::{AckTracker, Carrier, FixedWindow, Recovery};
@@ -43,6 +44,8 @@ pub(crate) struct Established {
     pub(crate) via: Via,
     pub(crate) initiator: bool,
     pub(crate) dial_no: u32,
+    /// Our index of the path whose keys it renews; 0 for none.
+    pub(crate) renews: u32,
     pub(crate) peer_half: u64,
     pub(crate) limits: PeerLimits,
     /// For how long the peer redials after a loss, when it dialled.
@@ -62,8 +65,7 @@ pub(crate) struct Path {
     pub(crate) via: Via,
     pub(crate) initiator: bool,
     pub(crate) since: Time,
-    pub(crate) sealer: Sealer,
-    pub(crate) opener: Opener,
+    pub(crate) keys: EpochKeys,
     pub(crate) recovery: Recovery,
     pub(crate) acks: AckTracker,
     pub(crate) meter: Meter,
@@ -74,6 +76,8 @@ pub(crate) struct Path {
     pub(crate) asked: Time,
     /// Close the path then, as another has taken over.
     pub(crate) retire_at: Option<Time>,
+    /// The path that has renewed this one's keys and taken its place.
+    pub(crate) successor: Option<u32>,
     pub(crate) confirm_due: bool,
     pub(crate) ping_due: bool,
     pub(crate) response_due: Option<[u8; 8]>,
@@ -97,8 +101,7 @@ impl Path {
             via,
             initiator,
             since: now,
-            sealer,
-            opener,
+            keys: EpochKeys::new(now, sealer, opener),
             recovery,
             acks: AckTracker::new(carrier),
             meter: Meter::new(now),
@@ -106,6 +109,7 @@ impl Path {
             packet_max: packet_max.min(usize::from(limits.max_packet).max(MIN_PACKET)),
             asked: now,
             retire_at: None,
+            successor: None,
             confirm_due: initiator,
             ping_due: false,
             response_due: None,
@@ -128,8 +132,12 @@ impl Path {
         (self.recovery.pto_period() * 31).max(floor).min(config.silence)
     }
 
-    /// When the path becomes suspect or dead, while something is unanswered.
+    /// When the path becomes suspect or dead, while something is unanswered. One that is replaced
+    /// goes anyway.
     pub(crate) fn silence_at(&self, config: &Config) -> Option<Time> {
+        if self.successor.is_some() {
+            return None;
+        }
         let since = self.recovery.unanswered_since()?;
         Some(match self.liveness {
             Liveness::Alive => since + self.suspect_after(config),

@@ -1,10 +1,11 @@
 //! Taking packets apart. Nothing happens before the tag is checked, and nothing a peer says can
 //! do more than end its own session.
 
-use super::{Life, Liveness, Session};
+use super::{Life, Liveness, Session, Via};
 use crate::code::Code;
 use crate::endpoint::Shared;
 use crate::recovery::Fate;
+use crate::seal::OpenError;
 use crate::sent::SentFrame;
 use crate::time::Time;
 use crate::update::UpdateKind;
@@ -15,12 +16,14 @@ impl Session {
     /// the stream: nothing after it could be opened.
     pub(crate) fn on_packet(&mut self, now: Time, shared: &mut Shared, index: u32, packet: &mut [u8]) {
         let Some(path) = self.paths.get_mut(&index) else { return };
-        let opened = match path.opener.open(packet) {
+        let via = path.via;
+        let opened = match path.keys.opener(now).map_or(Err(OpenError::Retired), |opener| opener.open(packet)) {
             Ok(opened) => opened,
             Err(error) => {
                 shared.refused.count(error);
-                if path.transport.is_stream() {
-                    self.close_path(now, shared, index, Code::CarrierLost, true);
+                match via {
+                    Via::Stream(stream) => self.on_stream_lost(now, shared, stream),
+                    Via::Udp(_) => self.on_forgery(index),
                 }
                 return;
             }

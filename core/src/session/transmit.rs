@@ -47,6 +47,8 @@ impl Session {
         if !path.has_room(shared) || !self.wants_to_send(now, path) {
             return Sent::Nothing;
         }
+        self.renew_if_due(now, shared, index);
+        let Some(path) = self.paths.get(&index).filter(|path| path.keys.can_seal(now)) else { return Sent::Nothing };
         match path.via {
             Via::Udp(to) => {
                 buf.clear();
@@ -139,7 +141,8 @@ impl Session {
             out.truncate(start);
             return false;
         }
-        let Ok(number) = path.sealer.seal(path.peer_index, out, start) else {
+        let sealed = path.keys.sealer(now).and_then(|sealer| sealer.seal(path.peer_index, out, start).ok());
+        let Some(number) = sealed else {
             out.truncate(start);
             return false;
         };

@@ -81,7 +81,7 @@ impl Forger {
             my_half: self.half,
             your_half,
             dial_no: self.dial_no,
-            rekeyed_dial_no: 0,
+            renews: 0,
             invite: [0; 8],
             limits: our_limits(&Limits::default()),
             keep_s: None,
