@@ -120,6 +120,12 @@ const PRIVATE: &[(&str, &str, &str, &str)] = &[
     ("session/dial.rs", "LATE_HANDSHAKES: usize = 3;", "late handshakes kept", "3"),
     ("session/dial.rs", "LATE_LIFE: Duration = Duration::from_secs(60);", "life of a late handshake", "60 s"),
     ("session/dial.rs", "MAX_BAD_ANSWERS: u8 = 8;", "bad RESPs per handshake", "8"),
+    ("session/renew.rs", "RENEW_INITIATOR: Duration = Duration::from_secs(120);", "renewal by the initiator", "120 s"),
+    ("session/renew.rs", "RENEW_RESPONDER: Duration = Duration::from_secs(150);", "renewal by the responder", "150 s"),
+    ("session/renew.rs", "SEAL_LIMIT: Duration = Duration::from_secs(180);", "last sealing", "180 s"),
+    ("session/renew.rs", "OPEN_LIMIT: Duration = Duration::from_secs(540);", "keys wiped", "540 s"),
+    ("seal.rs", "WORN_NUMBER: u64 = 1 << 60;", "renewal by number", "2^60"),
+    ("seal.rs", "FORGERY_LIMIT: u64 = 1 << 36;", "forgeries borne", "2^36"),
     ("session/mod.rs", "MAX_KEEP: Duration = Duration::from_secs(3600);", "longest keep time", "3,600 s"),
     (
         "session/switch.rs",

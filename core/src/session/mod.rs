@@ -32,6 +32,8 @@ use crate::wire::payload::PeerLimits;
 use dial::{Attempt, Pending};
 pub(crate) use path::{Established, Via, order_of};
 use path::{Liveness, Path};
+#[cfg(test)]
+pub(crate) use renew::EpochKeys;
 use switch::{ClosedPaths, Switch, Upgrade};
 
 /// After this long in health a session starts its backoff afresh.

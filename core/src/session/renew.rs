@@ -275,6 +275,10 @@ impl Session {
         self.paths.get_mut(&index).map(|path| &mut path.keys)
     }
 
+    pub(crate) fn current_index(&self) -> Option<u32> {
+        self.current
+    }
+
     /// How many paths there are, and how many renewals under way.
     pub(crate) fn path_counts(&self) -> (usize, usize) {
         (self.paths.len(), self.pending.iter().filter(|pending| pending.renews().is_some()).count())

@@ -20,6 +20,8 @@ pub(crate) struct Forger {
     pub(crate) addr: SocketAddr,
     pub(crate) half: u64,
     pub(crate) dial_no: u32,
+    /// The endpoint's index of the path that the next INIT renews; 0 for none.
+    pub(crate) renews: u32,
     index: u32,
     secret: u8,
 }
@@ -48,7 +50,7 @@ impl Forger {
         let key = identity.public_key();
         let addr = SocketAddr::from(([10, 0, 0, n], 1000));
         let index = u32::from(n) << 16;
-        Self { identity, key, addr, half: u64::from(n), dial_no: 0, index, secret: 0 }
+        Self { identity, key, addr, half: u64::from(n), dial_no: 0, renews: 0, index, secret: 0 }
     }
 
     pub(crate) fn link(&self) -> Link {
@@ -81,7 +83,7 @@ impl Forger {
             my_half: self.half,
             your_half,
             dial_no: self.dial_no,
-            renews: 0,
+            renews: self.renews,
             invite: [0; 8],
             limits: our_limits(&Limits::default()),
             keep_s: None,

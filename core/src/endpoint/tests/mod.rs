@@ -4,6 +4,7 @@ mod forger;
 mod handshake;
 pub(crate) mod pair;
 mod records;
+mod renew;
 mod resume;
 mod review;
 mod table;
