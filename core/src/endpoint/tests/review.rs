@@ -141,7 +141,7 @@ fn spare_paths_are_let_go_of() {
     pair.connect(1);
     pair.run(Duration::from_secs(1));
     assert!(!paths(&pair, 0).is_empty());
-    pair.run(Duration::from_secs(120));
+    pair.run(Duration::from_secs(100));
     for n in [0, 1] {
         assert_eq!(paths(&pair, n).len(), 1);
         assert_eq!(count(&pair, n, |kind| matches!(kind, UpdateKind::Lost { .. })), 0);
