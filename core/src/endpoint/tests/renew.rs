@@ -24,6 +24,9 @@ const DATA: u8 = 0x0b;
 const SINCE: [Time; 2] = [Time::from_micros(1_020_000), Time::from_micros(1_030_000)];
 const TICK: Duration = Duration::from_micros(1);
 
+/// What was sealed: node, epoch and number; and how often one came again.
+type Numbers = (BTreeSet<(usize, u32, u64)>, u32);
+
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
@@ -64,7 +67,7 @@ fn inits(pair: &Pair, n: usize) -> usize {
     inits.collect::<BTreeSet<_>>().len()
 }
 
-fn keys<'a>(pair: &'a mut Pair, n: usize, id: SessionId) -> &'a mut EpochKeys {
+fn keys(pair: &mut Pair, n: usize, id: SessionId) -> &mut EpochKeys {
     pair.nodes[n].endpoint.sessions.get_mut(&id).unwrap().current_keys().unwrap()
 }
 
@@ -208,7 +211,7 @@ fn r8_idle_keys_are_erased_at_540_seconds_and_renewed_when_it_speaks_again() {
 #[test]
 fn r8_nothing_is_lost_over_1000_renewals_at_10_percent_loss() {
     let (mut pair, ids) = open();
-    let seen: Rc<RefCell<(BTreeSet<(usize, u32, u64)>, u32)>> = Rc::default();
+    let seen: Rc<RefCell<Numbers>> = Rc::default();
     let log = seen.clone();
     let mut luck = 0x9e37_79b9_7f4a_7c15_u64;
     pair.filter = Some(Box::new(move |_, n, packet| {
@@ -221,7 +224,7 @@ fn r8_nothing_is_lost_over_1000_renewals_at_10_percent_loss() {
         luck ^= luck << 13;
         luck ^= luck >> 7;
         luck ^= luck << 17;
-        luck % 10 != 0
+        !luck.is_multiple_of(10)
     }));
     let (mut renewals, mut cycles) = (0, 0);
     let (mut sent, mut got, mut wrong) = ([0_u32; 2], [0_u32; 2], 0);
