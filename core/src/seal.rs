@@ -18,6 +18,10 @@ pub const HEADER_LEN: usize = 16;
 pub const TAG_LEN: usize = crypto::TAG_LEN;
 /// The first number that is never used: what is below fits a variable-length integer, as acknowledgements need.
 pub const NUMBER_LIMIT: u64 = (1 << 62) - (1 << 13);
+/// From this number on a key is worn: it is to be renewed, long before its numbers end.
+pub const WORN_NUMBER: u64 = 1 << 60;
+/// A key that has refused so many forgeries opens nothing any more (RFC 9001 §6.6).
+pub const FORGERY_LIMIT: u64 = 1 << 36;
 
 /// The key of one direction and the number of its next packet. There is no way to set the number
 /// back, and none to get the key out.
@@ -44,6 +48,24 @@ impl Sealer {
         self.next
     }
 
+    /// Whether the key is to be renewed: it has sealed 2^60 packets.
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        self.next >= WORN_NUMBER
+    }
+
+    /// Whether all numbers are used.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.next >= NUMBER_LIMIT
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_number(&mut self, next: u64) {
+        assert!(next >= self.next, "a number that was used must not come again");
+        self.next = next;
+    }
+
     /// Seals `packet[start..]` in place and returns its number. The first [`HEADER_LEN`] bytes there are
     /// room for the header, the rest is the plaintext; the tag is appended.
     ///
@@ -56,7 +78,7 @@ impl Sealer {
     /// If there is no room for the header after `start`.
     pub fn seal(&mut self, receiver: u32, packet: &mut Vec<u8>, start: usize) -> Result<u64, Exhausted> {
         let number = self.next;
-        if number >= NUMBER_LIMIT {
+        if self.is_exhausted() {
             packet.truncate(start);
             return Err(Exhausted);
         }
@@ -82,8 +104,11 @@ pub enum Order {
 
 /// The key of the other direction and what was received under it.
 pub struct Opener {
-    key: AeadKey,
+    /// Gone when it has seen too many forgeries.
+    key: Option<AeadKey>,
     seen: Seen,
+    /// Packets that failed authentication.
+    forgeries: u64,
 }
 
 enum Seen {
@@ -102,7 +127,7 @@ pub struct Opened<'a> {
     pub plaintext: &'a [u8],
 }
 
-/// Why a packet was refused. Nothing has changed then.
+/// Why a packet was refused. Nothing has changed then, but the count of forgeries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -118,6 +143,9 @@ pub enum OpenError {
     /// It is damaged or forged. Its bytes are wiped.
     #[error("a packet failed authentication; drop it")]
     BadTag,
+    /// The key has refused 2^36 forgeries and is wiped.
+    #[error("this key has seen too many forgeries and is retired; renew it with a handshake")]
+    Retired,
 }
 
 /// How many data packets of live paths were refused, by [`OpenError`].
@@ -132,6 +160,8 @@ pub struct Refused {
     pub out_of_order: u64,
     /// [`OpenError::BadTag`].
     pub bad_tag: u64,
+    /// [`OpenError::Retired`].
+    pub retired: u64,
 }
 
 impl Refused {
@@ -141,6 +171,7 @@ impl Refused {
             OpenError::Replayed => &mut self.replayed,
             OpenError::OutOfOrder => &mut self.out_of_order,
             OpenError::BadTag => &mut self.bad_tag,
+            OpenError::Retired => &mut self.retired,
         };
         *counter = counter.saturating_add(1);
     }
@@ -154,7 +185,24 @@ impl Opener {
             Order::Window => Seen::Window(Box::new(Window::new())),
             Order::Strict => Seen::Strict { next: 0 },
         };
-        Self { key, seen }
+        Self { key: Some(key), seen, forgeries: 0 }
+    }
+
+    /// Whether the key is to be renewed: it has seen half of the forgeries that it may.
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        self.forgeries >= FORGERY_LIMIT / 2
+    }
+
+    /// Whether the key has seen so many forgeries that it was wiped.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.key.is_none()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_forgeries(&mut self, forgeries: u64) {
+        self.forgeries = forgeries;
     }
 
     /// Opens `packet` in place. Only a packet that passes the tag moves the window.
@@ -169,10 +217,15 @@ impl Opener {
         let (buf, tag) = rest.split_last_chunk_mut::<TAG_LEN>().ok_or(OpenError::Malformed)?;
         let number = decode_number(header).ok_or(OpenError::Malformed)?;
         self.seen.check(number)?;
-        self.key.open(number, header, buf, tag).map_err(|_| {
+        let key = self.key.as_ref().ok_or(OpenError::Retired)?;
+        if key.open(number, header, buf, tag).is_err() {
             tag.fill(0);
-            OpenError::BadTag
-        })?;
+            self.forgeries = self.forgeries.saturating_add(1);
+            if self.forgeries >= FORGERY_LIMIT {
+                self.key = None;
+            }
+            return Err(OpenError::BadTag);
+        }
         let newest = self.seen.mark(number);
         Ok(Opened { number, newest, plaintext: buf })
     }

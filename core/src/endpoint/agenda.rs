@@ -32,6 +32,10 @@ pub enum Reason {
     Upgrade,
     /// A path that another has replaced is closed.
     Retire,
+    /// A renewal of keys reaches its deadline.
+    Renew,
+    /// Keys are too old, and wiped.
+    Age,
     /// Closing reaches its deadline.
     Close,
     /// Something that was kept for a while is forgotten.

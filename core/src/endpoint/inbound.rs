@@ -12,6 +12,7 @@ use super::{Endpoint, Timer};
 use crate::code::Code;
 use crate::config::{Class, Limits, Transport};
 use crate::door::{self, Admission, Caller, Place, Room, Source};
+use crate::io::{SessionId, StreamId};
 use crate::key::PublicKey;
 use crate::link::Invite;
 use crate::noise::Responder;
@@ -36,6 +37,10 @@ pub(super) struct HalfOpen {
 }
 
 impl HalfOpen {
+    pub(super) fn is_on(&self, stream: StreamId) -> bool {
+        self.established.via == Via::Stream(stream)
+    }
+
     pub(super) fn is_datagram(&self) -> bool {
         matches!(self.established.via, Via::Udp(_))
     }
@@ -109,6 +114,14 @@ impl Endpoint {
         let prologue = packet::prologue(&init.header_bytes);
         let responder = Responder::read(&self.shared.identity, &prologue, init.noise).ok()?;
         let key = *responder.remote();
+        // A stream that carries a path is the peer's alone.
+        let proven = match via {
+            Via::Stream(stream) => self.proven_owner(stream),
+            Via::Udp(_) => None,
+        };
+        if proven.is_some_and(|id| self.by_key.get(&key) != Some(&id)) {
+            return None;
+        }
         let hello = HelloInit::decode(responder.payload()).ok()?;
         if hello.my_half == 0 || hello.dial_no == 0 || key == self.shared.identity.public_key() {
             return None;
@@ -188,9 +201,11 @@ impl Endpoint {
                 now + patience
             }
             Via::Stream(stream) => {
-                let since = self.shared.streams.since(stream).unwrap_or(now);
+                let since = self.shared.streams.since(stream).filter(|_| proven.is_none()).unwrap_or(now);
                 self.shared.streams.push_with(stream, bytes.len(), |out| out.extend_from_slice(&bytes));
-                self.shared.streams.set_owner(stream, StreamOwner::HalfOpen(index));
+                if proven.is_none() {
+                    self.shared.streams.set_owner(stream, StreamOwner::HalfOpen(index));
+                }
                 since + patience
             }
         };
@@ -201,6 +216,7 @@ impl Endpoint {
             via,
             initiator: false,
             dial_no: hello.dial_no,
+            renews: hello.renews,
             peer_half: hello.my_half,
             limits: hello.limits,
             keep: Duration::from_secs(u64::from(hello.keep_s.unwrap_or(0))),
@@ -246,6 +262,27 @@ impl Endpoint {
         if let Some((_, half_open)) = self.half_open.remove(index)
             && let Via::Stream(stream) = half_open.established.via
         {
+            self.close_unproven(stream);
+        }
+    }
+
+    /// The half-open handshakes of a stream that is gone go with it.
+    pub(super) fn drop_half_opens_on(&mut self, stream: StreamId) {
+        let on = |it: &HalfOpen| it.established.via == Via::Stream(stream);
+        let indices: Vec<u32> = self.half_open.iter().filter(|(_, _, it)| on(it)).map(|(index, _, _)| index).collect();
+        for index in indices {
+            self.drop_half_open(index);
+        }
+    }
+
+    /// The session whose paths a stream carries.
+    fn proven_owner(&self, stream: StreamId) -> Option<SessionId> {
+        if let Some(StreamOwner::Path(id)) = self.shared.streams.owner(stream) { Some(id) } else { None }
+    }
+
+    /// Closes a stream, unless it carries a path.
+    fn close_unproven(&mut self, stream: StreamId) {
+        if self.proven_owner(stream).is_none() {
             self.shared.close_stream(stream);
         }
     }
@@ -262,8 +299,11 @@ impl Endpoint {
             }
             Err(error) => {
                 self.shared.refused.count(error);
-                if half_open.established.transport.is_stream() {
+                if let Via::Stream(stream) = half_open.established.via {
                     self.drop_half_open(index);
+                    if let Some(id) = self.proven_owner(stream) {
+                        self.with_session(now, id, |session, shared| session.on_stream_lost(now, shared, stream));
+                    }
                 }
             }
         }
@@ -299,7 +339,7 @@ impl Endpoint {
         if refused || !agrees || !invited || full {
             self.shared.indices.remove(&index);
             if let Via::Stream(stream) = via {
-                self.shared.close_stream(stream);
+                self.close_unproven(stream);
             }
             return;
         }

@@ -14,7 +14,6 @@ use thiserror::Error;
 use crate::accept::AcceptPolicy;
 use crate::carrier::Reassembler;
 use crate::channel::Channels;
-use crate::code::Code;
 use crate::config::{Config, ConfigError, Transport};
 use crate::crypto::Mac1Key;
 use crate::door::{self, Door, HalfOpens, Source, TurnedAway};
@@ -531,9 +530,33 @@ impl Endpoint {
                 self.on_first_packet(now, index, None, data);
                 true
             }
-            (StreamOwner::Path(id, index), Ok(Packet::Data { receiver })) if index == receiver => {
-                self.with_session(now, id, |session, shared| session.on_packet(now, shared, index, None, data));
+            (StreamOwner::Path(id), Ok(Packet::Data { receiver })) => {
+                match self.shared.indices.get(&receiver) {
+                    Some(IndexOwner::Path(owner)) if *owner == id => {
+                        let here = |session: &mut Session, shared: &mut Shared| {
+                            let here = session.is_stream_path(receiver, stream);
+                            if here {
+                                session.on_packet(now, shared, receiver, None, data);
+                            }
+                            here
+                        };
+                        return self.with_session(now, id, here).unwrap_or(false);
+                    }
+                    Some(IndexOwner::HalfOpen) if self.half_open.get(receiver).is_some_and(|it| it.is_on(stream)) => {
+                        self.on_first_packet(now, receiver, None, data);
+                    }
+                    Some(_) => return false,
+                    // Of an epoch that was renewed: its last packets may come after we let go of it.
+                    None => {}
+                }
                 true
+            }
+            (StreamOwner::Path(_), Ok(Packet::Init(init))) => {
+                self.on_init(now, Via::Stream(stream), Transport::Tcp, &init)
+            }
+            (StreamOwner::Path(_), Ok(Packet::Resp(resp))) => {
+                // A renewal that we have given up may be answered late.
+                !self.shared.indices.contains_key(&resp.receiver) || self.on_resp(now, &resp, Some(stream))
             }
             (StreamOwner::Closing, _) => true,
             (owner, _) => {
@@ -569,10 +592,9 @@ impl Endpoint {
                     session.on_dialled_stream_closed(now, shared, stream, error);
                 });
             }
-            Some(StreamOwner::Path(id, index)) => {
-                self.with_session(now, id, |session, shared| {
-                    session.close_path(now, shared, index, Code::CarrierLost, true);
-                });
+            Some(StreamOwner::Path(id)) => {
+                self.drop_half_opens_on(stream);
+                self.with_session(now, id, |session, shared| session.on_stream_lost(now, shared, stream));
             }
             Some(StreamOwner::Unproven | StreamOwner::Closing) | None => {}
         }
@@ -608,7 +630,7 @@ impl Endpoint {
 
     /// The driver took bytes of a stream: its owner may have more.
     fn wake_owner(&mut self, now: Time, stream: StreamId) {
-        if let Some(StreamOwner::Path(id, _)) = self.shared.streams.owner(stream) {
+        if let Some(StreamOwner::Path(id)) = self.shared.streams.owner(stream) {
             self.settle(now, id);
         }
     }

@@ -22,8 +22,8 @@ pub(crate) enum StreamOwner {
     HalfOpen(u32),
     /// Opened by this session for a handshake.
     Dialled(SessionId),
-    /// Carries the path with this index.
-    Path(SessionId, u32),
+    /// Carries paths of this session: several epochs while keys are renewed.
+    Path(SessionId),
     /// Let go of; only what was sealed before still goes out.
     Closing,
 }

@@ -113,6 +113,14 @@ impl Recovery {
         self.sampled_at.get_or_insert(Time::ZERO);
     }
 
+    /// Goes on with the estimate of the path that this one takes the place of.
+    pub(crate) fn inherit_rtt(&mut self, rtt: Rtt) {
+        if rtt.has_sample() {
+            self.rtt = rtt;
+            self.sampled_at.get_or_insert(Time::ZERO);
+        }
+    }
+
     /// Whether another full packet fits into the window. Probes and packets that elicit no
     /// acknowledgement need not ask.
     pub(crate) fn may_send(&self) -> bool {

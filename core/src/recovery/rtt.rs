@@ -66,7 +66,6 @@ impl Rtt {
     }
 
     /// Whether the figures are measured and not guessed.
-    #[cfg(test)]
     pub(crate) const fn has_sample(&self) -> bool {
         self.has_sample
     }

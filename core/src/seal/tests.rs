@@ -228,3 +228,37 @@ fn r3_garbage_never_panics() {
         }
     }
 }
+
+// Mutation: `WORN_NUMBER` of `1 << 61` makes this fail.
+#[test]
+fn r2_a_key_is_worn_after_2_to_the_60_packets() {
+    let (mut sealer, _) = pair(Order::Window);
+    sealer.set_number((1 << 60) - 1);
+    assert!(!sealer.is_worn());
+    packet(&mut sealer, 1, b"x");
+    assert!(sealer.is_worn() && !sealer.is_exhausted());
+}
+
+// Mutation: counting forgeries without `self.key = None` makes this fail.
+#[test]
+fn r7_a_key_is_retired_after_too_many_forgeries() {
+    assert_eq!(FORGERY_LIMIT, 1 << 36);
+    let (mut sealer, mut opener) = pair(Order::Window);
+    let genuine = packet(&mut sealer, 1, b"genuine");
+    let next = packet(&mut sealer, 1, b"next");
+    let mut forged = packet(&mut sealer, 1, b"forged");
+    *forged.last_mut().unwrap() ^= 1;
+    opener.set_forgeries(FORGERY_LIMIT / 2 - 1);
+    assert!(!opener.is_worn());
+    assert_eq!(open(&mut opener, &forged), Err(OpenError::BadTag));
+    assert!(opener.is_worn());
+    opener.set_forgeries(FORGERY_LIMIT - 2);
+    assert_eq!(open(&mut opener, &forged), Err(OpenError::BadTag));
+    assert_eq!(open(&mut opener, &genuine), Ok((0, true, b"genuine".to_vec())));
+    // What is no forgery does not count.
+    assert_eq!(open(&mut opener, &genuine), Err(OpenError::Replayed));
+    assert!(!opener.is_retired());
+    assert_eq!(open(&mut opener, &forged), Err(OpenError::BadTag));
+    assert!(opener.is_retired());
+    assert_eq!(open(&mut opener, &next), Err(OpenError::Retired));
+}

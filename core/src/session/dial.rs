@@ -60,7 +60,7 @@ pub(crate) struct Attempt {
 pub(crate) struct Pending {
     pub(super) index: u32,
     transport: Transport,
-    via: Via,
+    pub(super) via: Via,
     dial_no: u32,
     noise: Initiator,
     packet: Bytes,
@@ -69,18 +69,37 @@ pub(crate) struct Pending {
     pub(super) resend: Option<(Time, u32)>,
     bad_answers: u8,
     cookie: CookieTurn,
-    /// When it is forgotten; `None` while its attempt runs.
-    late_until: Option<Time>,
+    pub(super) role: Role,
+}
+
+/// What a handshake was begun for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The attempt that runs.
+    Dial,
+    /// An attempt that is over; it is forgotten then.
+    Late { until: Time },
+    /// New keys for this path. It belongs to no attempt.
+    Renewal { path: u32, deadline: Time },
 }
 
 impl Pending {
     fn is_live(&self) -> bool {
-        self.late_until.is_none()
+        self.role == Role::Dial
+    }
+
+    fn is_late(&self) -> bool {
+        matches!(self.role, Role::Late { .. })
     }
 
     /// When a late one is forgotten.
     pub(super) fn expires(&self) -> Option<Time> {
-        self.late_until
+        if let Role::Late { until } = self.role { Some(until) } else { None }
+    }
+
+    /// Our index of the path that it renews.
+    pub(super) fn renews(&self) -> Option<u32> {
+        if let Role::Renewal { path, .. } = self.role { Some(path) } else { None }
     }
 }
 
@@ -191,7 +210,7 @@ impl Session {
                     attempt.opening.push(stream);
                 }
             } else {
-                self.initiate(now, shared, transport, Via::Udp(address));
+                self.initiate(now, shared, transport, Via::Udp(address), None);
             }
         }
         self.check_attempt(now, shared);
@@ -202,9 +221,18 @@ impl Session {
         }
     }
 
-    /// Begins a handshake: fresh ephemeral key, fresh index, next dial number.
-    fn initiate(&mut self, now: Time, shared: &mut Shared, transport: Transport, via: Via) {
-        let Some(link) = &self.target else { return };
+    /// Begins a handshake: fresh ephemeral key, fresh index, next dial number. It is for a new path, or
+    /// `renews` the keys of one.
+    pub(super) fn initiate(
+        &mut self,
+        now: Time,
+        shared: &mut Shared,
+        transport: Transport,
+        via: Via,
+        renews: Option<u32>,
+    ) {
+        let renewed = renews.and_then(|index| self.paths.get(&index)).map_or(0, |path| path.peer_index);
+        let invite = self.target.as_ref().and_then(|link| link.invite.as_ref());
         let index = shared.claim_index(IndexOwner::Pending(self.id));
         self.dial_no = self.dial_no.saturating_add(1);
         let config = &shared.config;
@@ -216,13 +244,14 @@ impl Session {
             my_half: self.half,
             your_half: self.peer_half.unwrap_or(0),
             dial_no: self.dial_no,
-            rekeyed_dial_no: 0,
-            invite: link.invite.as_ref().map_or([0; 8], |invite| invite.id),
+            renews: renewed,
+            invite: invite.map_or([0; 8], |invite| invite.id),
             limits: our_limits(&config.limits),
-            keep_s: Some(u32::try_from(trying.as_secs()).unwrap_or(u32::MAX)),
+            // Who has no address dials nobody.
+            keep_s: self.target.as_ref().map(|_| u32::try_from(trying.as_secs()).unwrap_or(u32::MAX)),
         };
         let no_psk = [0; 32];
-        let psk = link.invite.as_ref().map_or(&no_psk, |invite| &*invite.secret);
+        let psk = invite.map_or(&no_psk, |invite| &*invite.secret);
         let mut payload = Vec::new();
         hello.encode(if transport.is_stream() { 0 } else { INIT_PAYLOAD_LEN }, &mut payload);
         let header = InitHeader { class: Class::Open, transport, sender: index };
@@ -246,6 +275,8 @@ impl Session {
             packet::set_mac2(&mut bytes, |before| mac2(&cookie, before));
         }
         let packet = Bytes::from(bytes);
+        let deadline = now + shared.config.attempt_deadline;
+        let role = renews.map_or(Role::Dial, |path| Role::Renewal { path, deadline });
         let mut resend = None;
         match via {
             Via::Udp(to) => {
@@ -267,7 +298,7 @@ impl Session {
             resend,
             bad_answers: 0,
             cookie: CookieTurn::default(),
-            late_until: None,
+            role,
         });
     }
 
@@ -280,7 +311,7 @@ impl Session {
             return shared.close_stream(stream);
         }
         self.report_stage(shared, Some(Transport::Tcp), Stage::Handshake);
-        self.initiate(now, shared, Transport::Tcp, Via::Stream(stream));
+        self.initiate(now, shared, Transport::Tcp, Via::Stream(stream), None);
         self.check_attempt(now, shared);
     }
 
@@ -358,9 +389,17 @@ impl Session {
         });
         let Some((keys, hello)) = echoed else {
             pending.bad_answers += 1;
-            if pending.bad_answers >= MAX_BAD_ANSWERS {
+            let renews = pending.renews();
+            let spent = pending.bad_answers >= MAX_BAD_ANSWERS;
+            if spent {
                 let pending = self.pending.remove(position);
                 self.drop_carrier(shared, pending.index, pending.via);
+            }
+            if let Some(path) = renews {
+                if spent {
+                    self.renewal_failed(now, shared, path);
+                }
+                return false;
             }
             if let Some(attempt) = self.attempt_mut() {
                 attempt.note(Code::HandshakeTimeout);
@@ -382,6 +421,7 @@ impl Session {
             via: pending.via,
             initiator: true,
             dial_no: pending.dial_no,
+            renews: pending.renews().unwrap_or(0),
             peer_half: hello.my_half,
             limits: hello.limits,
             keep: Duration::ZERO,
@@ -423,6 +463,7 @@ impl Session {
             }
         }
         self.forget_late(now, shared);
+        self.on_renewal_timers(now, shared);
         let Some(attempt) = self.attempt() else { return };
         if attempt.deadline <= now {
             self.fail_attempt(now, shared);
@@ -470,10 +511,15 @@ impl Session {
     /// Ends the attempt that runs, if one does. Its last datagram handshakes live on for a while.
     pub(super) fn end_attempt(&mut self, now: Time, shared: &mut Shared) {
         self.drop_legs(now, shared);
-        let late = self.pending.len().saturating_sub(LATE_HANDSHAKES);
-        for pending in self.pending.drain(..late) {
-            shared.indices.remove(&pending.index);
-        }
+        let mut spare = self.pending.iter().filter(|pending| pending.is_late()).count().saturating_sub(LATE_HANDSHAKES);
+        self.pending.retain(|pending| {
+            let forgotten = pending.is_late() && spare > 0;
+            if forgotten {
+                spare -= 1;
+                shared.indices.remove(&pending.index);
+            }
+            !forgotten
+        });
         // After a late tick they may be over already.
         self.forget_late(now, shared);
         match &mut self.life {
@@ -491,14 +537,15 @@ impl Session {
             }
         }
         for mut pending in core::mem::take(&mut self.pending) {
-            match pending.via {
-                Via::Stream(_) => self.drop_carrier(shared, pending.index, pending.via),
-                Via::Udp(_) => {
-                    pending.late_until.get_or_insert(now + LATE_LIFE);
-                    pending.resend = None;
-                    self.pending.push(pending);
+            if pending.is_live() {
+                if let Via::Stream(_) = pending.via {
+                    self.drop_carrier(shared, pending.index, pending.via);
+                    continue;
                 }
+                pending.role = Role::Late { until: now + LATE_LIFE };
+                pending.resend = None;
             }
+            self.pending.push(pending);
         }
     }
 

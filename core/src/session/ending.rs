@@ -36,7 +36,7 @@ impl Session {
     /// The peer came back with another half: it remembers nothing of this session.
     pub(super) fn peer_restarted(&mut self, now: Time, shared: &mut Shared) {
         for path in core::mem::take(&mut self.paths).into_values() {
-            self.say_close(shared, path, Code::Replaced, "");
+            self.say_close(now, shared, path, Code::Replaced, "");
         }
         self.current = None;
         self.end_attempt(now, shared);
@@ -67,8 +67,9 @@ impl Session {
 
     /// Goes on to CLOSE when everything is delivered, and the peer has heard of all that we took.
     pub(super) fn flush(&mut self, now: Time) {
-        let current = self.current.and_then(|index| self.paths.get(&index));
-        let answered = current.is_some_and(|path| path.recovery.unanswered_since().is_none());
+        let used = |path: &&Path| self.current == Some(path.index) || path.successor.is_some();
+        let mut used = self.paths.values().filter(used);
+        let answered = self.current.is_some() && used.all(|path| path.recovery.unanswered_since().is_none());
         if let Some(Closing::Flushing { deadline, reason }) = &mut self.closing
             && self.channels.flushed()
             && !self.channels.wants_to_write()
@@ -92,7 +93,7 @@ impl Session {
             Some(Closing::Flushing { reason, .. }) => (Code::CloseTimeout, reason),
             None => return,
         };
-        self.end_all_paths(shared, code, &reason);
+        self.end_all_paths(now, shared, code, &reason);
         self.finish(now, shared, code, false, reason);
     }
 
@@ -120,6 +121,13 @@ impl Session {
             return;
         }
         let code = if code == Code::Done && self.channels.truncated_by(finals) { Code::CloseTimeout } else { code };
+        // While the answering path is there, so that nothing closes its stream.
+        self.drop_pending(shared);
+        for other in self.paths.keys().copied().filter(|other| *other != index).collect::<Vec<_>>() {
+            if let Some(path) = self.paths.remove(&other) {
+                self.drop_path(shared, path);
+            }
+        }
         let answering = self.paths.remove(&index);
         self.finish(now, shared, code, true, reason.to_owned());
         if let Some(path) = answering {
@@ -131,7 +139,7 @@ impl Session {
 
     /// Something unforgivable came from the peer.
     pub(super) fn fail(&mut self, now: Time, shared: &mut Shared, code: Code) {
-        self.end_all_paths(shared, code, "");
+        self.end_all_paths(now, shared, code, "");
         self.finish(now, shared, code, false, String::new());
     }
 
@@ -139,25 +147,26 @@ impl Session {
     /// goes on answering a repeated CLOSE.
     pub(crate) fn cancel(&mut self, now: Time, shared: &mut Shared) {
         if !self.is_over() {
-            self.end_all_paths(shared, Code::Cancelled, "");
+            self.end_all_paths(now, shared, Code::Cancelled, "");
             self.bury(Code::Cancelled);
             self.free(now, shared);
         }
     }
 
-    fn end_all_paths(&mut self, shared: &mut Shared, code: Code, reason: &str) {
+    fn end_all_paths(&mut self, now: Time, shared: &mut Shared, code: Code, reason: &str) {
         for path in core::mem::take(&mut self.paths).into_values() {
-            self.say_close(shared, path, code, reason);
+            self.say_close(now, shared, path, code, reason);
         }
         self.current = None;
     }
 
     /// Says CLOSE once on a path and lets go of it.
-    fn say_close(&mut self, shared: &mut Shared, mut path: Path, code: Code, reason: &str) {
+    fn say_close(&mut self, now: Time, shared: &mut Shared, mut path: Path, code: Code, reason: &str) {
         let frame = Frame::Close { code: code.number(), finals: self.channels.finals(), reason };
         let mut packet = vec![0; seal::HEADER_LEN];
         frame.encode(&mut packet);
-        if path.sealer.seal(path.peer_index, &mut packet, 0).is_ok() {
+        let sealed = path.keys.sealer(now).is_some_and(|sealer| sealer.seal(path.peer_index, &mut packet, 0).is_ok());
+        if sealed {
             match path.via {
                 Via::Udp(to) => shared.datagram(to, Bytes::from(packet)),
                 Via::Stream(stream) => {

@@ -11,6 +11,7 @@ mod ending;
 mod health;
 mod path;
 mod receive;
+mod renew;
 mod switch;
 mod takeover;
 mod timers;
@@ -25,7 +26,7 @@ use crate::channel::Channels;
 use crate::code::Code;
 use crate::config::Transport;
 use crate::endpoint::{IndexOwner, Shared, StreamOwner};
-use crate::io::{Action, SessionId};
+use crate::io::{Action, SessionId, StreamId};
 use crate::key::PublicKey;
 use crate::link::{Invite, Link};
 use crate::time::Time;
@@ -36,6 +37,8 @@ pub(crate) use address::Heard;
 use dial::{Attempt, Pending};
 pub(crate) use path::{Established, Via, order_of};
 use path::{Liveness, Path};
+#[cfg(test)]
+pub(crate) use renew::EpochKeys;
 use switch::{ClosedPaths, Switch, Upgrade};
 use takeover::Takeovers;
 
@@ -197,6 +200,11 @@ impl Session {
         self.closing.is_some()
     }
 
+    /// Whether this index names a path on this stream.
+    pub(crate) fn is_stream_path(&self, index: u32, stream: StreamId) -> bool {
+        self.paths.get(&index).is_some_and(|path| path.via == Via::Stream(stream))
+    }
+
     /// Whether this index names a path that takes datagrams.
     pub(crate) fn is_datagram_path(&self, index: u32) -> bool {
         self.paths.get(&index).is_some_and(|path| matches!(path.via, Via::Udp(_)))
@@ -212,7 +220,7 @@ impl Session {
     #[cfg(test)]
     pub(crate) fn sending(&self, index: u32) -> Option<(u64, crate::recovery::Stats, usize)> {
         let path = self.paths.get(&index)?;
-        Some((path.sealer.next_number(), path.recovery.stats(), path.recovery.remembered()))
+        Some((path.keys.next_number()?, path.recovery.stats(), path.recovery.remembered()))
     }
 
     pub(crate) fn take_tombstone(&mut self) -> Option<Tombstone> {
@@ -369,7 +377,12 @@ impl Session {
         let same_peer = self.peer_half.is_none_or(|half| half == established.peer_half);
         let stale = same_peer && established.dial_no <= dials[transport as usize];
         // A restarted peer takes the place of all the paths that there are.
-        let full = same_peer && self.paths.len() >= shared.config.limits.paths;
+        let renewed = Some(established.renews).filter(|_| same_peer && self.is_renewable(&established));
+        let limit = shared.config.limits.paths;
+        if same_peer && renewed.is_none() && self.paths.len() >= limit {
+            self.drop_replaced(now, shared);
+        }
+        let full = same_peer && renewed.is_none() && self.paths.len() >= limit;
         // Nor can a name from before take the place of a later one.
         let outlived = !same_peer && (established.begun < self.met || self.has_replaced(established.peer_half));
         if self.is_over() || stale || full || outlived {
@@ -394,16 +407,32 @@ impl Session {
         let initiator = established.initiator;
         shared.indices.insert(established.index, IndexOwner::Path(self.id));
         if let Via::Stream(stream) = established.via {
-            shared.streams.set_owner(stream, StreamOwner::Path(self.id, established.index));
+            shared.streams.set_owner(stream, StreamOwner::Path(self.id));
         }
-        self.paths.insert(established.index, Path::new(now, established));
-        if initiator || !matches!(self.life, Life::Up { .. }) {
+        let (index, renews) = (established.index, established.renews);
+        self.paths.insert(index, Path::new(now, established));
+        if let Some(old) = renewed {
+            self.replace(now, shared, old, index);
+        }
+        if self.paths.len() > limit {
+            self.drop_replaced(now, shared);
+        }
+        if (initiator && renews == 0) || !matches!(self.life, Life::Up { .. }) {
             self.end_attempt(now, shared);
         }
         self.come_up(now, shared, transport, initiator, hash, restarted);
         self.choose(now, shared);
         self.plan_upgrade(now);
         true
+    }
+
+    /// Whether a handshake names a path that it may take the place of: one that no other has replaced, and,
+    /// on a stream, on that very stream.
+    fn is_renewable(&self, established: &Established) -> bool {
+        self.paths.get(&established.renews).is_some_and(|path| {
+            let carrier = !path.transport.is_stream() || path.via == established.via;
+            path.transport == established.transport && carrier && path.successor.is_none()
+        })
     }
 
     fn come_up(

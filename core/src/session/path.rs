@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::address::{Address, Heard};
 use super::health::Meter;
+use super::renew::EpochKeys;
 use crate::config::{Config, Transport};
 use crate::io::StreamId;
 use crate::recovery::{AckTracker, Carrier, FixedWindow, MAX_ACK_DELAY, Recovery, Rtt};
@@ -45,6 +46,8 @@ pub(crate) struct Established {
     pub(crate) via: Via,
     pub(crate) initiator: bool,
     pub(crate) dial_no: u32,
+    /// Our index of the path whose keys it renews; 0 for none.
+    pub(crate) renews: u32,
     pub(crate) peer_half: u64,
     pub(crate) limits: PeerLimits,
     /// For how long the peer redials after a loss, when it dialled.
@@ -66,8 +69,7 @@ pub(crate) struct Path {
     pub(crate) via: Via,
     pub(crate) initiator: bool,
     pub(crate) since: Time,
-    pub(crate) sealer: Sealer,
-    pub(crate) opener: Opener,
+    pub(crate) keys: EpochKeys,
     pub(crate) recovery: Recovery,
     pub(crate) acks: AckTracker,
     pub(crate) meter: Meter,
@@ -78,6 +80,8 @@ pub(crate) struct Path {
     pub(crate) asked: Time,
     /// Close the path then, as another has taken over.
     pub(crate) retire_at: Option<Time>,
+    /// The path that has renewed this one's keys and taken its place.
+    pub(crate) successor: Option<u32>,
     pub(crate) confirm_due: bool,
     pub(crate) ping_due: bool,
     pub(crate) response_due: Option<[u8; 8]>,
@@ -91,7 +95,7 @@ impl Path {
     /// The longest packet that may go out now. The first one on a stream is short, as the responder takes no more from
     /// a stranger.
     pub(crate) fn packet_max(&self) -> usize {
-        let first = self.initiator && self.sealer.next_number() == 0;
+        let first = self.initiator && self.keys.next_number() == Some(0);
         if first { self.packet_max.min(UDP_HANDSHAKE_LEN) } else { self.packet_max }
     }
 
@@ -110,8 +114,7 @@ impl Path {
             via,
             initiator,
             since: now,
-            sealer,
-            opener,
+            keys: EpochKeys::new(now, sealer, opener),
             recovery,
             acks: AckTracker::new(carrier),
             meter: Meter::new(now),
@@ -119,6 +122,7 @@ impl Path {
             packet_max: packet_max.min(usize::from(limits.max_packet).max(MIN_PACKET)),
             asked: now,
             retire_at: None,
+            successor: None,
             confirm_due: initiator,
             ping_due: false,
             response_due: None,
@@ -163,8 +167,12 @@ impl Path {
         (self.recovery.pto_period() * 31).max(floor).min(config.silence)
     }
 
-    /// When the path becomes suspect or dead, while something is unanswered.
+    /// When the path becomes suspect or dead, while something is unanswered. One that is replaced
+    /// goes anyway.
     pub(crate) fn silence_at(&self, config: &Config) -> Option<Time> {
+        if self.successor.is_some() {
+            return None;
+        }
         let since = self.recovery.unanswered_since()?;
         Some(match self.liveness {
             Liveness::Alive => since + self.suspect_after(config),

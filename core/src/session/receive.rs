@@ -4,10 +4,11 @@
 use core::net::SocketAddr;
 
 use super::address::Heard;
-use super::{Life, Liveness, Session};
+use super::{Life, Liveness, Session, Via};
 use crate::code::Code;
 use crate::endpoint::Shared;
 use crate::recovery::Fate;
+use crate::seal::OpenError;
 use crate::sent::SentFrame;
 use crate::time::Time;
 use crate::update::UpdateKind;
@@ -28,12 +29,14 @@ impl Session {
     ) {
         let len = packet.len();
         let Some(path) = self.paths.get_mut(&index) else { return };
-        let opened = match path.opener.open(packet) {
+        let via = path.via;
+        let opened = match path.keys.opener(now).map_or(Err(OpenError::Retired), |opener| opener.open(packet)) {
             Ok(opened) => opened,
             Err(error) => {
                 shared.refused.count(error);
-                if path.transport.is_stream() {
-                    self.close_path(now, shared, index, Code::CarrierLost, true);
+                match via {
+                    Via::Stream(stream) => self.on_stream_lost(now, shared, stream),
+                    Via::Udp(_) => self.on_forgery(index),
                 }
                 return;
             }

@@ -11,6 +11,7 @@ use super::{Life, Liveness, Path, Session, Via};
 use crate::code::Code;
 use crate::config::Transport;
 use crate::endpoint::Shared;
+use crate::io::StreamId;
 use crate::sent::SentFrame;
 use crate::time::Time;
 use crate::update::UpdateKind;
@@ -87,7 +88,15 @@ impl Session {
         let order = |path: &Path| {
             let index = Some(path.index);
             let followed = index == chosen && path.liveness == Liveness::Alive;
-            (!followed, path.liveness, path.transport, index != current, Reverse(path.since), path.index)
+            (
+                path.successor.is_some(),
+                !followed,
+                path.liveness,
+                path.transport,
+                index != current,
+                Reverse(path.since),
+                path.index,
+            )
         };
         let best = self.paths.values().min_by_key(|path| order(path)).map(|path| path.index);
         if best != current
@@ -125,12 +134,10 @@ impl Session {
         }
         let Some(path) = self.paths.get_mut(&index) else { return };
         path.retire_at = None;
+        path.successor = None;
         path.asked = now;
         let to = path.transport;
-        if self.is_chooser(shared) {
-            self.switch.no += 1;
-            self.switch.due = true;
-        }
+        self.announce_choice(shared);
         if let Some(from) = self.told.replace(to)
             && from != to
         {
@@ -138,6 +145,13 @@ impl Session {
             self.emit(shared, UpdateKind::PathChanged { from, to, code });
         }
         self.plan_upgrade(now);
+    }
+
+    pub(super) fn announce_choice(&mut self, shared: &Shared) {
+        if self.is_chooser(shared) {
+            self.switch.no += 1;
+            self.switch.due = true;
+        }
     }
 
     /// What is in flight on a path that we leave for its silence goes out again on the next one,
@@ -155,7 +169,7 @@ impl Session {
     pub(super) fn on_use_path(&mut self, now: Time, shared: &mut Shared, switch_no: u64, epoch: u32) {
         if switch_no > self.switch.no && !self.is_chooser(shared) {
             self.switch.no = switch_no;
-            self.switch.chosen = Some(epoch);
+            self.switch.chosen = Some(self.latest(epoch));
             self.choose(now, shared);
         }
     }
@@ -187,13 +201,29 @@ impl Session {
         for frame in lost {
             self.frame_lost(frame);
         }
+        self.drop_renewals_of(shared, path.index);
         self.drop_carrier(shared, path.index, path.via);
     }
 
+    /// Frees an index, and its stream, unless another path or a renewal is on it.
     pub(super) fn drop_carrier(&mut self, shared: &mut Shared, index: u32, via: Via) {
         shared.indices.remove(&index);
-        if let Via::Stream(stream) = via {
+        let shares = self.paths.values().any(|path| path.via == via) || self.pending.iter().any(|it| it.via == via);
+        if let Via::Stream(stream) = via
+            && !shares
+        {
             shared.close_stream(stream);
+        }
+    }
+
+    /// A stream is gone, or of no use: everything on it goes. The current path is the last, as no other
+    /// path there may follow it.
+    pub(crate) fn on_stream_lost(&mut self, now: Time, shared: &mut Shared, stream: StreamId) {
+        let here = |path: &&Path| path.via == Via::Stream(stream);
+        let mut lost: Vec<u32> = self.paths.values().filter(here).map(|path| path.index).collect();
+        lost.sort_by_key(|index| Some(*index) == self.current);
+        for index in lost {
+            self.close_path(now, shared, index, Code::CarrierLost, true);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use core::ops::Bound;
 
+use super::dial::Role;
 use super::{Closing, Dial, Life, Liveness, Session};
 use crate::code::Code;
 use crate::endpoint::{Reason, Shared};
@@ -31,6 +32,9 @@ impl Session {
         for pending in &self.pending {
             at(pending.resend.map(|(at, _)| at), Reason::Resend);
             at(pending.expires(), Reason::Expiry);
+            if let Role::Renewal { deadline, .. } = pending.role {
+                at(Some(deadline), Reason::Renew);
+            }
         }
         if let Some(Closing::Flushing { deadline, .. } | Closing::Announced { deadline, .. }) = &self.closing {
             at(Some(*deadline), Reason::Close);
@@ -41,11 +45,12 @@ impl Session {
         }
         for path in self.paths.values() {
             at(path.recovery.timeout(), Reason::Loss);
-            if path.has_room(shared) {
+            if path.has_room(shared) && path.keys.may_seal() {
                 at(path.acks.due(), Reason::Ack);
             }
             at(path.silence_at(config), Reason::Silence);
             at(path.retire_at, Reason::Retire);
+            at(path.ages_at(self.current == Some(path.index)), Reason::Age);
             if self.current == Some(path.index) {
                 at(path.heartbeat_at(config), Reason::Heartbeat);
             }
@@ -74,6 +79,8 @@ impl Session {
         }
         if !self.is_over() {
             self.on_path_timers(now, shared);
+            self.age_keys(now, shared);
+            self.flush(now);
         }
         self.emit_outcomes(shared);
     }
@@ -82,7 +89,7 @@ impl Session {
         let mut next = self.paths.keys().next().copied();
         while let Some(index) = next {
             // Found anew each time, as paths may go meanwhile.
-            next = self.paths.range((Bound::Excluded(index), Bound::Unbounded)).next().map(|(index, _)| *index);
+            next = self.next_path(index);
             self.on_loss_timer(now, shared, index);
             let current = self.current == Some(index);
             let Some(path) = self.paths.get_mut(&index) else { continue };
@@ -91,6 +98,10 @@ impl Session {
             }
             if path.retire_at.is_some_and(|at| at <= now) {
                 path.retire_at = None;
+                if self.paths.get(&index).is_some_and(|path| self.is_overlap_needed(path)) {
+                    self.extend_overlap(now, index);
+                    continue;
+                }
                 self.close_path(now, shared, index, Code::Superseded, true);
                 continue;
             }
@@ -98,6 +109,10 @@ impl Session {
                 self.on_silence(now, shared, index);
             }
         }
+    }
+
+    pub(super) fn next_path(&self, index: u32) -> Option<u32> {
+        self.paths.range((Bound::Excluded(index), Bound::Unbounded)).next().map(|(index, _)| *index)
     }
 
     fn on_loss_timer(&mut self, now: Time, shared: &mut Shared, index: u32) {

@@ -50,6 +50,8 @@ impl Session {
         if !path.has_room(shared) || !self.wants_to_send(now, path) {
             return Sent::Nothing;
         }
+        self.renew_if_due(now, shared, index);
+        let Some(path) = self.paths.get(&index).filter(|path| path.keys.can_seal(now)) else { return Sent::Nothing };
         match path.via {
             Via::Udp(to) => {
                 buf.clear();
@@ -142,7 +144,8 @@ impl Session {
             out.truncate(start);
             return false;
         }
-        let Ok(number) = path.sealer.seal(path.peer_index, out, start) else {
+        let sealed = path.keys.sealer(now).and_then(|sealer| sealer.seal(path.peer_index, out, start).ok());
+        let Some(number) = sealed else {
             out.truncate(start);
             return false;
         };
@@ -165,7 +168,7 @@ impl Session {
         buf.clear();
         buf.resize(seal::HEADER_LEN, 0);
         Frame::Challenge(bytes).encode(buf);
-        let number = path.sealer.seal(path.peer_index, buf, 0).ok()?;
+        let number = path.keys.sealer(now)?.seal(path.peer_index, buf, 0).ok()?;
         debug_assert_eq!(buf.len(), CHALLENGE_PACKET, "what was asked for");
         path.recovery.on_sent(now, number, buf.len(), false, SentFrames::new());
         Some(to)

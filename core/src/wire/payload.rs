@@ -47,8 +47,8 @@ pub struct HelloInit {
     pub your_half: u64,
     /// Rises with each dial of a session, so that a late confirmation of an older one is known.
     pub dial_no: u32,
-    /// The dial whose keys this one replaces, 0 for a new path.
-    pub rekeyed_dial_no: u32,
+    /// The index that the answering side drew for the path whose keys this handshake renews; 0 for a new path.
+    pub renews: u32,
     /// The invite that was mixed into the handshake, zero for none.
     pub invite: [u8; 8],
     /// What the dialler takes.
@@ -146,7 +146,7 @@ impl HelloInit {
         for half in [self.my_half, self.your_half] {
             out.extend_from_slice(&half.to_be_bytes());
         }
-        for number in [self.dial_no, self.rekeyed_dial_no] {
+        for number in [self.dial_no, self.renews] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         out.extend_from_slice(&self.invite);
@@ -169,7 +169,7 @@ impl HelloInit {
             my_half: read_half(reader)?,
             your_half: reader.u64()?,
             dial_no: reader.u32()?,
-            rekeyed_dial_no: reader.u32()?,
+            renews: reader.u32()?,
             invite: reader.array()?,
             limits: PeerLimits::decode(reader)?,
             keep_s: None,

@@ -179,11 +179,11 @@ proptest! {
     fn payloads_come_back_as_they_went(numbers in any::<[u32; 8]>(), halves in any::<[u64; 2]>(),
         versions in vec(any::<u8>(), 0..=MAX_VERSIONS), keep_s in any::<Option<u32>>(), verdict in 0u16..5,
         max_packet in 1200u16.., padded in any::<bool>()) {
-        let [features, max_message, session_credit, channel_credit, dial_no, rekeyed_dial_no, index, receiver] = numbers;
+        let [features, max_message, session_credit, channel_credit, dial_no, renews, index, receiver] = numbers;
         let versions = versions.into_iter().collect();
         let limits = PeerLimits { features, max_message, session_credit, channel_credit, max_packet, versions };
         let (my_half, your_half) = (halves[0].max(1), halves[1]);
-        let init = HelloInit { my_half, your_half, dial_no, rekeyed_dial_no, invite: halves[0].to_be_bytes(),
+        let init = HelloInit { my_half, your_half, dial_no, renews, invite: halves[0].to_be_bytes(),
             limits: limits.clone(), keep_s };
         let verdict = [Verdict::Resumed, Verdict::New, Verdict::Restarted, Verdict::Closed(0), Verdict::Closed(259)]
             [usize::from(verdict)];
@@ -381,15 +381,8 @@ fn extensions_are_passed_over_or_refused_by_parity() {
         max_packet: 1200,
         versions: ArrayVec::from_iter([1]),
     };
-    let hello = HelloInit {
-        my_half: 1,
-        your_half: 0,
-        dial_no: 1,
-        rekeyed_dial_no: 0,
-        invite: [0; 8],
-        limits,
-        keep_s: Some(600),
-    };
+    let hello =
+        HelloInit { my_half: 1, your_half: 0, dial_no: 1, renews: 0, invite: [0; 8], limits, keep_s: Some(600) };
     let mut plain = Vec::new();
     hello.encode(0, &mut plain);
     let read = |tail: &[u8]| HelloInit::decode(&[&plain[..], tail].concat());

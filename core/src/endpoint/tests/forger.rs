@@ -24,6 +24,8 @@ pub(crate) struct Forger {
     /// What it dials and answers with.
     pub(crate) invite: ([u8; 8], [u8; 32]),
     pub(crate) limits: PeerLimits,
+    /// The endpoint's index of the path that the next INIT renews; 0 for none.
+    pub(crate) renews: u32,
     index: u32,
     secret: u8,
 }
@@ -53,7 +55,7 @@ impl Forger {
         let addr = SocketAddr::from(([10, 0, 0, n], 1000));
         let index = u32::from(n) << 16;
         let (invite, limits) = (([0; 8], [0; 32]), our_limits(&Limits::default()));
-        Self { identity, key, addr, half: u64::from(n), dial_no: 0, invite, limits, index, secret: 0 }
+        Self { identity, key, addr, half: u64::from(n), dial_no: 0, invite, limits, renews: 0, index, secret: 0 }
     }
 
     pub(crate) fn link(&self) -> Link {
@@ -92,7 +94,7 @@ impl Forger {
             my_half: self.half,
             your_half,
             dial_no: self.dial_no,
-            rekeyed_dial_no: 0,
+            renews: self.renews,
             invite: self.invite.0,
             limits: self.limits.clone(),
             keep_s: None,

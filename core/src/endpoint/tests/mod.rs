@@ -7,6 +7,7 @@ mod handshake;
 mod invite;
 pub(crate) mod pair;
 mod records;
+mod renew;
 mod resume;
 mod review;
 mod table;

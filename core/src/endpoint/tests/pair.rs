@@ -71,6 +71,9 @@ impl Node {
 /// What stands before a node and sees every datagram before it does.
 type Guard = Box<dyn FnMut(&mut Endpoint, Time, SocketAddr, &[u8])>;
 
+/// Whether a datagram of a node gets through.
+type Filter = Box<dyn FnMut(Time, usize, &[u8]) -> bool>;
+
 pub(crate) struct Pair {
     pub(crate) now: Time,
     pub(crate) nodes: [Node; 2],
@@ -79,6 +82,7 @@ pub(crate) struct Pair {
     pub(crate) udp: bool,
     pub(crate) tcp: bool,
     pub(crate) guard: Option<Guard>,
+    pub(crate) filter: Option<Filter>,
     /// Ticks in between, when nothing is due.
     pub(crate) early_ticks: bool,
 }
@@ -93,6 +97,7 @@ impl Pair {
             udp: true,
             tcp: true,
             guard: None,
+            filter: None,
             early_ticks: false,
         }
     }
@@ -139,7 +144,9 @@ impl Pair {
                     assert_eq!(segment_size, None);
                     self.nodes[n].datagrams.push(buf.clone());
                     let from = self.nodes[n].addr;
-                    if self.udp && to == self.nodes[1 - n].addr {
+                    let now = self.now;
+                    let passes = self.filter.as_mut().is_none_or(|filter| filter(now, n, &buf));
+                    if passes && self.udp && to == self.nodes[1 - n].addr {
                         self.post(1 - n, Wire::Datagram(from, buf.clone()));
                     }
                 }

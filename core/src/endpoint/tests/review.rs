@@ -141,7 +141,7 @@ fn spare_paths_are_let_go_of() {
     pair.connect(1);
     pair.run(Duration::from_secs(1));
     assert!(!paths(&pair, 0).is_empty());
-    pair.run(Duration::from_secs(120));
+    pair.run(Duration::from_secs(100));
     for n in [0, 1] {
         assert_eq!(paths(&pair, n).len(), 1);
         assert_eq!(count(&pair, n, |kind| matches!(kind, UpdateKind::Lost { .. })), 0);
@@ -265,8 +265,7 @@ fn a_dial_without_a_number_opens_nothing() {
     let identity = Identity::from_bytes([1; 32]);
     let peer = pair.nodes[1].key;
     let limits = crate::endpoint::our_limits(&Config::streamer().limits);
-    let hello =
-        HelloInit { my_half: 7, your_half: 0, dial_no: 0, rekeyed_dial_no: 0, invite: [0; 8], limits, keep_s: None };
+    let hello = HelloInit { my_half: 7, your_half: 0, dial_no: 0, renews: 0, invite: [0; 8], limits, keep_s: None };
     let mut payload = Vec::new();
     hello.encode(INIT_PAYLOAD_LEN, &mut payload);
     let header = InitHeader { class: Class::Open, transport: Transport::Udp, sender: 5 };
