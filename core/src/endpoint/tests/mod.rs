@@ -2,6 +2,7 @@ mod bench;
 mod contract;
 mod forger;
 mod handshake;
+mod limits;
 pub(crate) mod pair;
 mod records;
 mod resume;
