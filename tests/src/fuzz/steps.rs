@@ -7,7 +7,7 @@ use std::rc::Rc;
 use burdock_core::wire::frame::{AckRanges, Frame, Scope};
 use burdock_core::wire::packet;
 use burdock_core::wire::payload::{HelloInit, HelloResp, Verdict};
-use burdock_core::{AcceptPolicy, Event, Limits, NetError, SendError, Time, Transport};
+use burdock_core::{AcceptPolicy, Event, Limits, NetError, Time, Transport};
 use burdock_sim::hostile::framed;
 use bytes::Bytes;
 
@@ -257,7 +257,7 @@ impl World {
 
     fn stream_event(&mut self, script: &mut Script<'_>) {
         let kind = script.u8();
-        if kind % 8 == 0 {
+        if kind.is_multiple_of(8) {
             let who = script.below(2);
             self.accept_stream(who);
             return;
@@ -306,13 +306,10 @@ impl World {
                 let data = Bytes::from(vec![call; usize::from(script.u8()) << (call % 4)]);
                 let result = self.endpoint.send(self.now, id, call / 12 % 4, data);
                 let told = self.told.get_mut(&id).expect("it was just chosen");
-                match result {
-                    Ok(message) => {
-                        assert_eq!(message.get(), told.sent);
-                        assert!(!told.closed && !told.cancelled);
-                        told.sent += 1;
-                    }
-                    Err(SendError::Closed | SendError::Full | SendError::TooLarge { .. } | _) => {}
+                if let Ok(message) = result {
+                    assert_eq!(message.get(), told.sent);
+                    assert!(!told.closed && !told.cancelled);
+                    told.sent += 1;
                 }
             }
             4 | 5 => {
