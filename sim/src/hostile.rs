@@ -330,6 +330,7 @@ mod tests {
         // The number is used: the same again changes nothing, one far ahead is taken.
         assert_eq!(tell(&mut victim, &epoch.seal_as(0, &[1])).0.len(), 0);
         assert_eq!(tell(&mut victim, &epoch.seal_as(1 << 40, &[1])).0.len(), 1);
+        epoch.next = (1 << 40) + 1;
         let (_, updates) = tell(&mut victim, &epoch.seal_bytes(b"\xff"));
         assert!(matches!(updates[..], [UpdateKind::Closed { .. }]), "{updates:?}");
     }

@@ -171,7 +171,7 @@ fn messages(len: usize, total: usize) -> Vec<u8> {
 }
 
 /// A run of bytes on one channel, from `start`, in pieces.
-fn run<'a>(channel: u8, start: u64, bytes: &'a [u8]) -> impl DoubleEndedIterator<Item = (u8, u64, &'a [u8])> {
+fn run(channel: u8, start: u64, bytes: &[u8]) -> impl DoubleEndedIterator<Item = (u8, u64, &[u8])> {
     let pieces: Vec<_> = bytes.chunks(PIECE - 100).enumerate().collect();
     pieces.into_iter().map(move |(n, piece)| (channel, start + (n * (PIECE - 100)) as u64, piece))
 }

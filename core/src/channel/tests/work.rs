@@ -2,8 +2,10 @@
 
 use super::*;
 
-/// Orders in which the single bytes of a channel may come.
-const ORDERS: [(&str, fn(u64) -> Vec<u64>); 5] = [
+/// In which order the single bytes of a channel come.
+type Order = fn(u64) -> Vec<u64>;
+
+const ORDERS: [(&str, Order); 5] = [
     ("forwards", |n| (0..n).collect()),
     ("backwards", |n| (0..n).rev().collect()),
     ("odd, then even", |n| (0..n).filter(|at| at % 2 == 1).chain((0..n).filter(|at| at % 2 == 0)).collect()),
@@ -11,7 +13,7 @@ const ORDERS: [(&str, fn(u64) -> Vec<u64>); 5] = [
     ("blocks of eight, the last first", |n| (0..n / 8).rev().flat_map(|block| block * 8..block * 8 + 8).collect()),
 ];
 
-fn work(order: fn(u64) -> Vec<u64>, count: u64) -> usize {
+fn work(order: Order, count: u64) -> usize {
     let mut bytes = Varint::new(count - 4).as_bytes().to_vec();
     assert_eq!(bytes.len(), 4);
     bytes.resize(count as usize, 7);
@@ -37,7 +39,7 @@ fn d7_single_bytes_cost_linear_work_in_any_order() {
     let mut worst: f64 = 0.0;
     for (name, order) in ORDERS {
         let (once, twice) = (work(order, 32_768), work(order, 65_536));
-        assert!(once >= 32_768 && once <= 32_768 * 16, "{name}: {once}");
+        assert!((32_768..=32_768 * 16).contains(&once), "{name}: {once}");
         worst = worst.max(twice as f64 / once as f64);
     }
     burdock_ledger::reached("D7", "work for 2N one-byte segments over work for N", worst);
