@@ -13,6 +13,9 @@
 //!
 //! To simulate an application of your own on the same network, in the same time, see [`lab`].
 //!
+//! A peer that holds valid keys and misbehaves, to be set on one endpoint by hand, is in
+//! [`hostile`].
+//!
 //! The driver inside takes the core at its word: it wakes exactly when it was asked to, does what
 //! it was asked to do, and nothing else. Where it stands is `world`; what the network does to
 //! packets is in `net`; what must hold is in `oracle`.
@@ -20,6 +23,7 @@
 mod app;
 mod generate;
 mod host;
+pub mod hostile;
 mod item;
 pub mod lab;
 mod luck;

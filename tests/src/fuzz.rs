@@ -1,5 +1,5 @@
 //! The bodies of the fuzz targets. `fuzz/` runs them under libFuzzer, `tests/corpora.rs` over the
-//! committed corpora. Each panics when a property does not hold; none needs more than the core.
+//! committed corpora. Each panics when a property does not hold.
 
 use burdock_core::Link;
 use burdock_core::carrier::{CarrierError, Reassembler};
@@ -7,12 +7,15 @@ use burdock_core::wire::frame::{Frame, Frames};
 use burdock_core::wire::packet::{self, MAX_STREAM_PACKET, Packet, UDP_HANDSHAKE_LEN};
 use burdock_core::wire::payload::{HelloInit, HelloResp};
 
+#[path = "fuzz/endpoint.rs"]
+mod world;
+
 /// One fuzz target.
 pub type Target = fn(&[u8]);
 
 /// Every target, under the name of its corpus.
-pub const TARGETS: [(&str, Target); 4] =
-    [("reassembler", reassembler), ("packet", packet), ("frames", frames), ("link", link)];
+pub const TARGETS: [(&str, Target); 5] =
+    [("reassembler", reassembler), ("packet", packet), ("frames", frames), ("link", link), ("endpoint", endpoint)];
 
 /// A stream, cut as its first bytes say, gives the same packets and the same error as in one piece;
 /// memory stays within twice what was received and 4 KiB; an error is final.
@@ -140,4 +143,10 @@ pub fn link(data: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().contains(char::is_control)),
     }
+}
+
+/// An endpoint under events, calls and authentic packets of hostile peers keeps to its contract.
+/// How bytes read as events is in `fuzz/endpoint.rs`.
+pub fn endpoint(data: &[u8]) {
+    world::run(data);
 }

@@ -23,6 +23,9 @@ pub(super) struct Assembly {
     prefix_len: usize,
     /// The message under way, once its length is known.
     message: Option<Partial>,
+    /// Bytes copied so far.
+    #[cfg(test)]
+    pub(super) copied: usize,
 }
 
 #[derive(Debug)]
@@ -91,6 +94,7 @@ impl Assembly {
         max_message: u32,
         complete: &mut impl FnMut(u64, Bytes) -> bool,
     ) -> Result<(), ChannelError> {
+        self.count(data.len());
         while !data.is_empty() {
             let Some(partial) = &mut self.message else {
                 self.prefix[self.prefix_len] = data[0];
@@ -134,6 +138,7 @@ impl Assembly {
     /// work stays near the number of bytes whatever their order.
     fn keep(&mut self, offset: u64, data: &[u8]) {
         let end = offset + data.len() as u64;
+        self.count(data.len());
         let before =
             self.early.range(..=offset).next_back().map(|(start, piece)| (*start, *start + piece.len() as u64));
         let (start, mut piece) = match before {
@@ -152,16 +157,27 @@ impl Assembly {
                 continue;
             }
             if own < after.len() {
+                self.count(own);
                 piece.truncate(own);
                 after.reserve(own);
                 piece.iter().rev().for_each(|byte| after.push_front(*byte));
                 piece = after;
             } else {
+                self.count(after.len());
                 piece.extend(after.iter().skip(piece.len() - own));
             }
         }
         self.early.insert(start, piece);
     }
+
+    #[cfg(test)]
+    fn count(&mut self, bytes: usize) {
+        self.copied += bytes;
+    }
+
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, reason = "counts in tests")]
+    fn count(&self, _bytes: usize) {}
 
     /// Bytes allocated.
     #[cfg(test)]

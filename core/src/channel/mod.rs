@@ -188,6 +188,11 @@ impl Channels {
         self.receiver.readable()
     }
 
+    /// What the messages that [`recv`](Self::recv) has take in memory, in bytes.
+    pub(crate) fn unread(&self) -> usize {
+        self.receiver.unread()
+    }
+
     /// The next message of ours that met its end. Each does so once.
     pub(crate) fn poll_outcome(&mut self) -> Option<(MessageId, Outcome)> {
         self.sender.poll_outcome()

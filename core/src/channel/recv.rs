@@ -260,6 +260,10 @@ impl Receiver {
         !self.inbox.is_empty()
     }
 
+    pub(super) fn unread(&self) -> usize {
+        self.inbox.iter().map(|message| size_of::<Inbound>() + message.data.len()).sum()
+    }
+
     /// Forgets the peer. Complete messages can still be taken, as far as they do not pile up over
     /// several restarts.
     pub(super) fn abandon(&mut self) {

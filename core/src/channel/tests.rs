@@ -1,4 +1,5 @@
 mod network;
+mod work;
 
 use proptest::prelude::*;
 

@@ -64,8 +64,8 @@ pub struct Endpoint {
     mac1: Mac1Key,
     sessions: BTreeMap<SessionId, Session>,
     by_key: BTreeMap<PublicKey, SessionId>,
-    /// Messages of closed sessions that the application has not taken.
-    left: BTreeMap<SessionId, Channels>,
+    /// Messages of closed sessions that the application has not taken, and whose they were.
+    left: BTreeMap<SessionId, (PublicKey, Channels)>,
     door: Door,
     half_open: HalfOpens<HalfOpen>,
     tombstones: BTreeMap<PublicKey, (Time, Tombstone)>,
@@ -242,11 +242,14 @@ impl Endpoint {
     /// Hands out the next message, in the order of arrival on its channel. It counts as taken, so
     /// that its sender hears [`Delivered`](crate::Outcome::Delivered), only with the next
     /// [`taken`](Self::taken).
+    ///
+    /// Messages of an ended session stay until they are taken, of one peer up to what one session
+    /// may hold: one that comes and goes loses its oldest.
     pub fn recv(&mut self, session: SessionId) -> Option<Message> {
         if let Some(session) = self.sessions.get_mut(&session) {
             return session.channels.recv();
         }
-        let message = self.left.get_mut(&session)?.recv();
+        let message = self.left.get_mut(&session)?.1.recv();
         if message.is_none() {
             self.left.remove(&session);
         }
@@ -367,11 +370,8 @@ impl Endpoint {
             if let Some(session) = self.sessions.remove(&id) {
                 let channels = session.into_channels();
                 if channels.readable() {
-                    self.left.insert(id, channels);
+                    self.leave(id, key, channels);
                 }
-            }
-            while self.left.len() > self.shared.config.limits.sessions {
-                self.left.pop_first();
             }
             return;
         }
@@ -379,6 +379,28 @@ impl Endpoint {
             self.ready.push_back(id);
         }
         self.set_timer(id);
+    }
+
+    /// Keeps what the application has not taken of an ended session. Of one peer it is no more than
+    /// a session may hold, however often that peer comes and goes: the oldest goes first.
+    fn leave(&mut self, id: SessionId, key: PublicKey, channels: Channels) {
+        let mut held = channels.unread();
+        let window = self.shared.config.limits.session_credit as usize;
+        self.left.insert(id, (key, channels));
+        let others = self.left.iter().rev().filter(|(other, (peer, _))| **other != id && *peer == key);
+        let dropped: Vec<_> = others
+            .filter(|(_, (_, channels))| {
+                held = held.saturating_add(channels.unread());
+                held > window
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in dropped {
+            self.left.remove(&id);
+        }
+        while self.left.len() > self.shared.config.limits.sessions {
+            self.left.pop_first();
+        }
     }
 
     fn set_timer(&mut self, id: SessionId) {

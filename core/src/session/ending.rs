@@ -144,9 +144,11 @@ impl Session {
     }
 
     /// The application let go: one CLOSE, and nothing is left. A session that is over already
-    /// goes on answering a repeated CLOSE.
+    /// goes on answering a repeated CLOSE, and forgets the messages that were not taken.
     pub(crate) fn cancel(&mut self, now: Time, shared: &mut Shared) {
-        if !self.is_over() {
+        if self.is_over() {
+            self.channels = Channels::new(&shared.config.limits);
+        } else {
             self.end_all_paths(now, shared, Code::Cancelled, "");
             self.bury(Code::Cancelled);
             self.free(now, shared);

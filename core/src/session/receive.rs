@@ -6,6 +6,7 @@ use core::net::SocketAddr;
 use super::address::Heard;
 use super::{Life, Liveness, Session, Via};
 use crate::code::Code;
+use crate::config::MAX_PATHS;
 use crate::endpoint::Shared;
 use crate::recovery::Fate;
 use crate::seal::OpenError;
@@ -13,6 +14,10 @@ use crate::sent::SentFrame;
 use crate::time::Time;
 use crate::update::UpdateKind;
 use crate::wire::frame::{AckRanges, Frame, Frames};
+
+/// ACK frames of one packet that are acted on: one for each path that there can be. Each may cost
+/// a walk over all that is in flight.
+const MAX_ACKS: usize = MAX_PATHS;
 
 impl Session {
     /// A DATA packet for one of our paths. A bad one is dropped in silence, or, on a stream, ends
@@ -63,10 +68,15 @@ impl Session {
         let from = heard.map(|heard| heard.from);
         let readable = self.channels.readable();
         let mut ack_eliciting = false;
+        let mut acks = 0;
         for frame in Frames::new(plaintext) {
             let result = match frame {
                 Ok(frame) => {
                     ack_eliciting |= frame.is_ack_eliciting();
+                    acks += usize::from(matches!(frame, Frame::Ack { .. }));
+                    if acks > MAX_ACKS && matches!(frame, Frame::Ack { .. }) {
+                        continue;
+                    }
                     self.on_frame(now, shared, index, from, frame)
                 }
                 Err(_) => Err(Code::Protocol),

@@ -69,9 +69,9 @@ impl Forger {
     }
 
     fn ephemeral(&mut self) -> Zeroizing<[u8; 32]> {
-        self.secret += 1;
+        self.secret = self.secret.wrapping_add(1);
         let mut secret = [self.secret; 32];
-        secret[1] = self.addr.ip().to_string().as_bytes()[7];
+        secret[1..5].copy_from_slice(&self.index.to_be_bytes());
         Zeroizing::new(secret)
     }
 
@@ -175,6 +175,11 @@ impl Asked {
 }
 
 impl Epoch {
+    /// Leaves out packet numbers.
+    pub(crate) fn skip(&mut self, count: usize) {
+        (0..count).for_each(|_| drop(self.seal(&[])));
+    }
+
     fn new(keys: Keys, order: Order, mine: u32, theirs: u32, their_half: u64) -> Self {
         let (sealer, opener) = (Sealer::new(keys.send), Opener::new(keys.recv, order));
         Self { sealer, opener, mine, theirs, their_half, hash: keys.hash }

@@ -5,6 +5,7 @@ mod door;
 mod forger;
 mod handshake;
 mod invite;
+mod limits;
 pub(crate) mod pair;
 mod records;
 mod renew;
