@@ -1,9 +1,11 @@
 //! Who may open a session with us.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
+use crate::crypto::Secret;
 use crate::key::PublicKey;
 
 /// The decision about inbound handshakes, made on the peer's key and invite before anything is
@@ -23,7 +25,7 @@ use crate::key::PublicKey;
 pub struct AcceptPolicy {
     anyone: bool,
     known: BTreeSet<PublicKey>,
-    invites: BTreeMap<[u8; 8], Zeroizing<[u8; 32]>>,
+    invites: BTreeMap<[u8; 8], Arc<Secret>>,
 }
 
 impl AcceptPolicy {
@@ -49,18 +51,19 @@ impl AcceptPolicy {
     /// Whoever holds this invite gets in as well. The id is shown on the wire to the holder of our
     /// static key alone; the secret is mixed into the handshake and never sent.
     #[must_use]
-    pub fn invite(mut self, id: [u8; 8], secret: [u8; 32]) -> Self {
-        self.invites.insert(id, Zeroizing::new(secret));
+    pub fn invite(mut self, id: [u8; 8], mut secret: [u8; 32]) -> Self {
+        self.invites.insert(id, Arc::new(Secret::copy_of(&secret)));
+        secret.zeroize();
         self
     }
 
     /// The pre-shared key to answer `key` with, `None` to stay silent. An invite id of zero means
     /// that the peer named none.
-    pub(crate) fn decide(&self, key: &PublicKey, invite: [u8; 8], known_session: bool) -> Option<Zeroizing<[u8; 32]>> {
+    pub(crate) fn decide(&self, key: &PublicKey, invite: [u8; 8], known_session: bool) -> Option<Arc<Secret>> {
         if invite != [0; 8] {
             return self.invites.get(&invite).cloned();
         }
-        (self.anyone || known_session || self.known.contains(key)).then(Default::default)
+        (self.anyone || known_session || self.known.contains(key)).then(|| Arc::new(Secret::copy_of(&[0; 32])))
     }
 }
 

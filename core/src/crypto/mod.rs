@@ -8,12 +8,17 @@
 mod aead;
 mod dh;
 mod hash;
+mod stack;
 #[cfg(test)]
 mod tests;
 
 pub use aead::{AeadKey, BadTag, TAG_LEN};
 pub use dh::{DH_LEN, ZeroDh, dh, public_key};
 pub use hash::{HASH_LEN, MAC_LEN, Mac1Key, hash, hkdf2, hkdf3, hmac, mac, mac1};
+pub(crate) use stack::wiped;
+
+/// Stack that a handshake message needs at most, in bytes: more than X25519 does.
+pub(crate) const HANDSHAKE_STACK: usize = 32 * 1024;
 
 use zeroize::Zeroizing;
 

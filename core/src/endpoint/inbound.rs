@@ -10,6 +10,7 @@ use super::shared::IndexOwner;
 use super::streams::StreamOwner;
 use super::{Endpoint, Timer};
 use crate::config::{Class, Limits, Transport};
+use crate::crypto::{HANDSHAKE_STACK, wiped};
 use crate::key::PublicKey;
 use crate::noise::Responder;
 use crate::seal::{Opener, Sealer};
@@ -142,7 +143,10 @@ impl Endpoint {
         answer.encode(if transport.is_stream() { 0 } else { RESP_PAYLOAD_LEN }, &mut payload);
         let mut bytes = Vec::new();
         packet::begin_resp(init.header.sender, &mut bytes);
-        let Ok(keys) = responder.reply(&psk, self.shared.random.secret(), &payload, &mut bytes) else {
+        let random = &mut self.shared.random;
+        let replied =
+            wiped::<HANDSHAKE_STACK, _>(|| responder.reply(psk.expose(), random.secret(), &payload, &mut bytes));
+        let Ok(keys) = replied else {
             self.shared.indices.remove(&index);
             return None;
         };
