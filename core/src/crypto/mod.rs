@@ -15,10 +15,7 @@ mod tests;
 pub use aead::{AeadKey, BadTag, TAG_LEN};
 pub use dh::{DH_LEN, ZeroDh, dh, public_key};
 pub use hash::{HASH_LEN, MAC_LEN, Mac1Key, hash, hkdf2, hkdf3, hmac, mac, mac1};
-pub(crate) use stack::wiped;
-
-/// Stack that a handshake message needs at most, in bytes: more than X25519 does.
-pub(crate) const HANDSHAKE_STACK: usize = 32 * 1024;
+pub(crate) use stack::{HANDSHAKE_STACK, wiped};
 
 use zeroize::Zeroizing;
 

@@ -2,6 +2,9 @@
 
 use core::hint::black_box;
 
+/// Stack that a handshake message needs at most, in bytes: more than X25519 does.
+pub(crate) const HANDSHAKE_STACK: usize = 32 * 1024;
+
 /// Calls `f`, then wipes the `N` bytes of the stack where `f` and what it called had their frames.
 ///
 /// Whoever owns a secret wipes it where it lies. That does not reach the copies that the compiler

@@ -1,3 +1,4 @@
+mod adversity;
 mod bench;
 mod contract;
 mod forger;
@@ -7,6 +8,7 @@ mod records;
 mod resume;
 mod review;
 mod table;
+mod thief;
 
 use core::time::Duration;
 
