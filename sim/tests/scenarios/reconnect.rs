@@ -177,6 +177,7 @@ fn a_peer_that_restarts_is_noticed_and_outcomes_stay_true() {
 
 /// From the moment the network takes smaller packets alone until all that was given to `send` at that
 /// moment has arrived, in probe timeouts in a row, each twice as long as the one before.
+#[allow(clippy::unwrap_used, reason = "tests")]
 fn probe_timeouts_through(mtu: u32, latency: u64, seed: u64) -> u32 {
     use burdock_sim::Lab;
     use burdock_sim::scenario::{FaultKind, Trouble, Way};

@@ -186,7 +186,7 @@ fn seen_in_session(seed: u32) -> (u32, u32) {
     let invite: [u8; 8] = draw(b"invite")[..8].try_into().unwrap();
     let secret = draw(b"secret");
     pair.nodes[1].endpoint.set_accept(AcceptPolicy::nobody().invite(invite, secret));
-    pair.udp = seed % 2 == 0;
+    pair.udp = seed.is_multiple_of(2);
     let link = pair.link(1).with_invite(Invite::new(invite, secret));
     let link = if pair.udp { Link { tcp_port: None, ..link } } else { Link { udp_port: None, ..link } };
     let a = pair.nodes[0].endpoint.connect(pair.now, &link).unwrap();
