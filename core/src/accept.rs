@@ -1,9 +1,11 @@
 //! Who may open a session with us.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
+use crate::crypto::Secret;
 use crate::key::PublicKey;
 
 /// The decision about inbound handshakes, made on the peer's key and invite before anything is
@@ -28,9 +30,15 @@ pub struct AcceptPolicy {
 
 #[derive(Clone)]
 struct Invited {
-    secret: Zeroizing<[u8; 32]>,
+    secret: Arc<Secret>,
     /// Whose it is, once somebody has used it.
     key: Option<PublicKey>,
+}
+
+/// The invite by which a peer came.
+pub(crate) struct CameBy {
+    pub(crate) id: [u8; 8],
+    pub(crate) psk: Arc<Secret>,
 }
 
 impl AcceptPolicy {
@@ -61,8 +69,13 @@ impl AcceptPolicy {
     /// long as its policies name the invite; to remember it longer, keep the key, and use
     /// [`invite_for`](Self::invite_for) after a restart.
     #[must_use]
-    pub fn invite(mut self, id: [u8; 8], secret: [u8; 32]) -> Self {
-        self.invites.insert(id, Invited { secret: Zeroizing::new(secret), key: None });
+    pub fn invite(self, id: [u8; 8], secret: [u8; 32]) -> Self {
+        self.invited(id, secret, None)
+    }
+
+    fn invited(mut self, id: [u8; 8], mut secret: [u8; 32], key: Option<PublicKey>) -> Self {
+        self.invites.insert(id, Invited { secret: Arc::new(Secret::copy_of(&secret)), key });
+        secret.zeroize();
         self
     }
 
@@ -73,9 +86,8 @@ impl AcceptPolicy {
 
     /// This key gets in by this invite as well: somebody who has used it before.
     #[must_use]
-    pub fn invite_for(mut self, id: [u8; 8], secret: [u8; 32], key: PublicKey) -> Self {
-        self.invites.insert(id, Invited { secret: Zeroizing::new(secret), key: Some(key) });
-        self
+    pub fn invite_for(self, id: [u8; 8], secret: [u8; 32], key: PublicKey) -> Self {
+        self.invited(id, secret, Some(key))
     }
 
     /// Takes over whose the invites are that both policies name.
@@ -93,12 +105,12 @@ impl AcceptPolicy {
 
     /// The pre-shared key to answer `key` with, `None` to stay silent. An invite id of zero means
     /// that the peer named none.
-    pub(crate) fn decide(&self, key: &PublicKey, invite: [u8; 8], known_session: bool) -> Option<Zeroizing<[u8; 32]>> {
+    pub(crate) fn decide(&self, key: &PublicKey, invite: [u8; 8], known_session: bool) -> Option<Arc<Secret>> {
         if invite != [0; 8] {
             let invited = self.invites.get(&invite)?;
-            return invited.key.is_none_or(|owner| owner == *key).then(|| invited.secret.clone());
+            return invited.key.is_none_or(|owner| owner == *key).then(|| Arc::clone(&invited.secret));
         }
-        (self.anyone || known_session || self.known.contains(key)).then(Default::default)
+        (self.anyone || known_session || self.known.contains(key)).then(|| Arc::new(Secret::copy_of(&[0; 32])))
     }
 }
 

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::PublicKey;
 use crate::crypto::{Secret, public_key};
@@ -29,9 +29,10 @@ impl Identity {
     /// `secret`: 32 bytes from the operating system's generator, or those that [`to_bytes`](Self::to_bytes)
     /// gave. The caller wipes its copy.
     #[must_use]
-    pub fn from_bytes(secret: [u8; 32]) -> Self {
-        let bytes = Zeroizing::new(secret);
-        Self { public: public_key(&bytes), secret: Arc::new(Secret::copy_of(&bytes)) }
+    pub fn from_bytes(mut secret: [u8; 32]) -> Self {
+        let this = Self { public: public_key(&secret), secret: Arc::new(Secret::copy_of(&secret)) };
+        secret.zeroize();
+        this
     }
 
     /// A copy of the secret, to be stored where only its owner can read it.

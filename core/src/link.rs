@@ -13,7 +13,7 @@ use core::str::FromStr;
 use data_encoding::Specification;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::key::{KeyError, PublicKey, base32};
 
@@ -71,7 +71,7 @@ pub struct Invite {
     /// Which invite; shown to the holder of the peer's static key alone. Zero would mean none.
     pub id: [u8; 8],
     /// Mixed into the handshake, never sent. Wiped when dropped.
-    pub secret: Zeroizing<[u8; 32]>,
+    pub secret: Box<Zeroizing<[u8; 32]>>,
 }
 
 /// Why a text is not a link. No message repeats a key, a secret or an address.
@@ -362,14 +362,18 @@ fn i2p_base64() -> data_encoding::Encoding {
 impl Invite {
     /// The invite with this id and secret, both random; the id is not zero, which means none.
     #[must_use]
-    pub fn new(id: [u8; 8], secret: [u8; 32]) -> Self {
-        Self { id, secret: Zeroizing::new(secret) }
+    pub fn new(id: [u8; 8], mut secret: [u8; 32]) -> Self {
+        // On the heap, as links are moved about and leave copies of themselves behind.
+        let mut kept = Box::new(Zeroizing::new([0; 32]));
+        kept.copy_from_slice(&secret);
+        secret.zeroize();
+        Self { id, secret: kept }
     }
 }
 
 impl PartialEq for Invite {
     fn eq(&self, other: &Self) -> bool {
-        (self.id.ct_eq(&other.id) & self.secret.ct_eq(&*other.secret)).into()
+        (self.id.ct_eq(&other.id) & self.secret.ct_eq(&**other.secret)).into()
     }
 }
 
@@ -383,7 +387,7 @@ impl fmt::Debug for Invite {
 
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secret = Zeroizing::new(base32().encode(&*self.secret));
+        let secret = Zeroizing::new(base32().encode(self.secret.as_slice()));
         write!(f, "{}.{}", base32().encode(&self.id), *secret)
     }
 }

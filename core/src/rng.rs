@@ -2,9 +2,9 @@
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::crypto::{Secret, hash, hkdf2};
+use crate::crypto::{HANDSHAKE_STACK, Secret, hash, hkdf2, wiped};
 
 /// One generator for each purpose, so that what the wire shows tells nothing about the keys, and a
 /// draw for one purpose does not change what another gets.
@@ -20,18 +20,20 @@ pub(crate) struct Randomness {
 }
 
 impl Randomness {
-    /// `seed`: 32 bytes from the operating system, for this endpoint only.
-    pub(crate) fn new(mut seed: [u8; 32]) -> Self {
+    /// `seed`: 32 bytes from the operating system, for this endpoint only. The caller wipes them.
+    pub(crate) fn new(seed: &[u8; 32]) -> Self {
+        wiped::<HANDSHAKE_STACK, _>(|| Self::split(seed))
+    }
+
+    fn split(seed: &[u8; 32]) -> Self {
         // Each purpose has a seed of its own, from which the others cannot be found.
-        let split = |purpose: &[u8]| Zeroizing::new(hash(&[b"burdock seed", purpose, &seed]));
-        let this = Self {
+        let split = |purpose: &[u8]| Zeroizing::new(hash(&[b"burdock seed", purpose, seed]));
+        Self {
             keys: KeyChain(Secret::copy_of(&split(b"keys"))),
             identifiers: ChaCha20Rng::from_seed(*split(b"identifiers")),
             jitter: ChaCha20Rng::from_seed(*split(b"jitter")),
             nonces: ChaCha20Rng::from_seed(*split(b"nonces")),
-        };
-        seed.zeroize();
-        this
+        }
     }
 
     /// An ephemeral key or another secret.
@@ -82,9 +84,11 @@ struct KeyChain(Secret);
 
 impl KeyChain {
     fn draw(&mut self) -> Zeroizing<[u8; 32]> {
-        let [next, drawn] = hkdf2(self.0.expose(), b"burdock key");
-        self.0.replace(&next);
-        drawn
+        wiped::<HANDSHAKE_STACK, _>(|| {
+            let [next, drawn] = hkdf2(self.0.expose(), b"burdock key");
+            self.0.replace(&next);
+            drawn
+        })
     }
 }
 

@@ -3,10 +3,13 @@ use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Tag, XChaCha20Poly1
 use thiserror::Error;
 use zeroize::Zeroize;
 
-use super::Secret;
+use super::{Secret, wiped};
 
 /// Bytes that sealing adds: the Poly1305 tag.
 pub const TAG_LEN: usize = 16;
+
+/// Stack that the cipher needs at most, in bytes: its vector registers are spilled, and not wiped.
+const STACK: usize = 4 * 1024;
 
 /// A ChaCha20-Poly1305 key (RFC 8439), with the nonces of Noise: four zero bytes, then the number
 /// of the message in little-endian (Noise §12.3).
@@ -51,10 +54,12 @@ fn nonce(number: u64) -> [u8; 12] {
 
 pub(super) fn seal(key: &[u8; 32], nonce: &[u8; 12], ad: &[u8], buf: &mut [u8]) -> [u8; TAG_LEN] {
     // The keyed cipher is the key and nothing more: it costs 32 copied bytes, and wipes them when dropped.
-    ChaCha20Poly1305::new(key.into())
-        .encrypt_inout_detached(nonce.into(), ad, InOutBuf::from(buf))
-        .expect("a message is far shorter than 256 GiB")
-        .into()
+    wiped::<STACK, _>(|| {
+        ChaCha20Poly1305::new(key.into())
+            .encrypt_inout_detached(nonce.into(), ad, InOutBuf::from(buf))
+            .expect("a message is far shorter than 256 GiB")
+            .into()
+    })
 }
 
 pub(super) fn open(
@@ -64,12 +69,10 @@ pub(super) fn open(
     buf: &mut [u8],
     tag: &[u8; TAG_LEN],
 ) -> Result<(), BadTag> {
-    let opened = ChaCha20Poly1305::new(key.into()).decrypt_inout_detached(
-        nonce.into(),
-        ad,
-        InOutBuf::from(&mut *buf),
-        &Tag::from(*tag),
-    );
+    let opened = wiped::<STACK, _>(|| {
+        let tag = Tag::from(*tag);
+        ChaCha20Poly1305::new(key.into()).decrypt_inout_detached(nonce.into(), ad, InOutBuf::from(&mut *buf), &tag)
+    });
     // This backend leaves the ciphertext alone; one that decrypts while it checks would not.
     opened.map_err(|_| {
         buf.zeroize();

@@ -2,6 +2,7 @@ use thiserror::Error;
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
+use super::{HANDSHAKE_STACK, wiped};
 use crate::PublicKey;
 
 /// Length of an X25519 key and of a shared secret, in bytes.
@@ -15,8 +16,10 @@ pub struct ZeroDh;
 /// The public key of a secret.
 #[must_use]
 pub fn public_key(secret: &[u8; DH_LEN]) -> PublicKey {
-    let secret = StaticSecret::from(*secret);
-    PublicKey::from(x25519_dalek::PublicKey::from(&secret).to_bytes())
+    wiped::<HANDSHAKE_STACK, _>(|| {
+        let secret = StaticSecret::from(*secret);
+        PublicKey::from(x25519_dalek::PublicKey::from(&secret).to_bytes())
+    })
 }
 
 /// X25519 (RFC 7748 §6.1), which clamps the secret and ignores the top bit of the public key.

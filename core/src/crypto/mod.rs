@@ -8,12 +8,14 @@
 mod aead;
 mod dh;
 mod hash;
+mod stack;
 #[cfg(test)]
 mod tests;
 
 pub use aead::{AeadKey, BadTag, TAG_LEN, xopen, xseal};
 pub use dh::{DH_LEN, ZeroDh, dh, public_key};
 pub use hash::{HASH_LEN, MAC_LEN, Mac1Key, hash, hkdf2, hkdf3, hmac, mac, mac1, same};
+pub(crate) use stack::{HANDSHAKE_STACK, wiped};
 
 use zeroize::Zeroizing;
 

@@ -3,18 +3,20 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::shared::IndexOwner;
 use super::streams::StreamOwner;
 use super::{Endpoint, Timer};
+use crate::accept::CameBy;
 use crate::code::Code;
 use crate::config::{Class, Limits, Transport};
+use crate::crypto::{HANDSHAKE_STACK, wiped};
 use crate::door::{self, Admission, Caller, Place, Room, Source};
 use crate::io::{SessionId, StreamId};
 use crate::key::PublicKey;
-use crate::link::Invite;
 use crate::noise::Responder;
 use crate::seal::{Opener, Sealer};
 use crate::session::{Established, Heard, Session, Tombstone, Via, order_of};
@@ -32,7 +34,7 @@ pub(super) struct HalfOpen {
     /// The answer said that the session is closed: there is nothing to confirm.
     refused: bool,
     /// What let the peer in.
-    invite: Option<Invite>,
+    invite: Option<CameBy>,
     established: Established,
 }
 
@@ -147,7 +149,7 @@ impl Endpoint {
         // To learn of its session's end a peer needs no leave; to open another one it does.
         // Who has come by an invite may resume by it, whatever has become of the invite.
         let psk = match session.and_then(|session| session.psk(&hello.invite)) {
-            Some(psk) => psk.clone(),
+            Some(psk) => Arc::clone(psk),
             None => self.accept.decide(&key, hello.invite, session.is_some() || refused.is_some())?,
         };
         if session.is_none() && self.sessions.len() >= self.shared.config.limits.sessions {
@@ -189,7 +191,10 @@ impl Endpoint {
         answer.encode(if transport.is_stream() { 0 } else { RESP_PAYLOAD_LEN }, &mut payload);
         let mut bytes = Vec::new();
         packet::begin_resp(init.header.sender, &mut bytes);
-        let Ok(keys) = responder.reply(&psk, self.shared.random.secret(), &payload, &mut bytes) else {
+        let random = &mut self.shared.random;
+        let replied =
+            wiped::<HANDSHAKE_STACK, _>(|| responder.reply(psk.expose(), random.secret(), &payload, &mut bytes));
+        let Ok(keys) = replied else {
             self.shared.indices.remove(&index);
             return None;
         };
@@ -226,7 +231,7 @@ impl Endpoint {
             begun: now,
             rtt: None,
         };
-        let invite = (hello.invite != [0; 8]).then_some(Invite { id: hello.invite, secret: psk });
+        let invite = (hello.invite != [0; 8]).then_some(CameBy { id: hello.invite, psk });
         let half_open = HalfOpen { key, half, answer: bytes, answered: now, refused, invite, established };
         self.half_open.insert(index, Place { source, known, ephemeral: *init.ephemeral() }, half_open);
         self.agenda.set(Timer::HalfOpen(index), Some(deadline), super::Reason::HalfOpen);

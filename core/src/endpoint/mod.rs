@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use thiserror::Error;
+use zeroize::Zeroize;
 
 use crate::accept::AcceptPolicy;
 use crate::carrier::Reassembler;
@@ -85,12 +86,14 @@ impl Endpoint {
     ///
     /// # Errors
     /// The configuration has a number outside its range.
-    pub fn new(config: Config, identity: Identity, seed: [u8; 32]) -> Result<Self, ConfigError> {
+    pub fn new(config: Config, identity: Identity, mut seed: [u8; 32]) -> Result<Self, ConfigError> {
         config.validate()?;
         let mac1 = Mac1Key::new(&identity.public_key());
         let door = Door::new(&identity.public_key());
+        let shared = Shared::new(config, identity, &seed);
+        seed.zeroize();
         Ok(Self {
-            shared: Shared::new(config, identity, seed),
+            shared,
             accept: AcceptPolicy::nobody(),
             mac1,
             sessions: BTreeMap::new(),

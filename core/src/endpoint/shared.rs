@@ -52,7 +52,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, identity: Identity, seed: [u8; 32]) -> Self {
+    pub(crate) fn new(config: Config, identity: Identity, seed: &[u8; 32]) -> Self {
         Self {
             config,
             identity,

@@ -7,7 +7,9 @@ use zeroize::Zeroizing;
 
 use super::symmetric::Symmetric;
 use super::{INITIATION_OVERHEAD, MAX_MESSAGE_LEN, PROTOCOL, RESPONSE_OVERHEAD};
-use crate::crypto::{AeadKey, BadTag, DH_LEN, HASH_LEN, Secret, TAG_LEN, ZeroDh, dh, public_key};
+use crate::crypto::{
+    AeadKey, BadTag, DH_LEN, HANDSHAKE_STACK, HASH_LEN, Secret, TAG_LEN, ZeroDh, dh, public_key, wiped,
+};
 use crate::{Identity, PublicKey};
 
 /// What a finished handshake yields.
@@ -69,26 +71,38 @@ impl Initiator {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Self, NoiseError> {
+        wiped::<HANDSHAKE_STACK, _>(|| Self::write(local, remote, psk, prologue, &ephemeral, payload, out))
+    }
+
+    fn write(
+        local: &Identity,
+        remote: &PublicKey,
+        psk: &[u8; 32],
+        prologue: &[u8],
+        ephemeral: &[u8; 32],
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Self, NoiseError> {
         if payload.len() > MAX_MESSAGE_LEN - INITIATION_OVERHEAD {
             return Err(NoiseError::Length);
         }
-        let es = dh(&ephemeral, remote)?;
-        let ss = dh(local.secret().expose(), remote)?;
-        let e = public_key(&ephemeral);
+        let es = shared(ephemeral, remote)?;
+        let ss = shared(local.secret().expose(), remote)?;
+        let e = public_key(ephemeral);
 
         let mut symmetric = Symmetric::new(PROTOCOL, prologue);
         symmetric.mix_hash(remote.as_bytes());
         mix_ephemeral(&mut symmetric, e.as_bytes());
         out.extend_from_slice(e.as_bytes());
-        symmetric.mix_key(es.as_slice());
+        symmetric.mix_key(es.expose());
         symmetric.encrypt_and_hash(local.public_key().as_bytes(), out);
-        symmetric.mix_key(ss.as_slice());
+        symmetric.mix_key(ss.expose());
         symmetric.encrypt_and_hash(payload, out);
 
         Ok(Self {
             symmetric: symmetric.fork(),
             local: Arc::clone(local.secret()),
-            ephemeral: Secret::copy_of(&ephemeral),
+            ephemeral: Secret::copy_of(ephemeral),
             psk: Secret::copy_of(psk),
         })
     }
@@ -100,14 +114,18 @@ impl Initiator {
     ///
     /// [`NoiseError`]: this is not the answer, or not whole.
     pub fn read(&self, message: &[u8], payload_out: &mut Vec<u8>) -> Result<Keys, NoiseError> {
+        wiped::<HANDSHAKE_STACK, _>(|| self.try_read(message, payload_out))
+    }
+
+    fn try_read(&self, message: &[u8], payload_out: &mut Vec<u8>) -> Result<Keys, NoiseError> {
         check_len(message, RESPONSE_OVERHEAD)?;
         let (e, payload) = message.split_first_chunk::<DH_LEN>().ok_or(NoiseError::Length)?;
         let remote = PublicKey::from(*e);
 
         let mut symmetric = self.symmetric.fork();
         mix_ephemeral(&mut symmetric, e);
-        symmetric.mix_key(dh(self.ephemeral.expose(), &remote)?.as_slice());
-        symmetric.mix_key(dh(self.local.expose(), &remote)?.as_slice());
+        symmetric.mix_key(shared(self.ephemeral.expose(), &remote)?.expose());
+        symmetric.mix_key(shared(self.local.expose(), &remote)?.expose());
         symmetric.mix_key_and_hash(self.psk.expose());
         symmetric.decrypt_and_hash(payload, payload_out)?;
 
@@ -132,6 +150,10 @@ impl Responder {
     ///
     /// [`NoiseError`]: drop the message in silence.
     pub fn read(local: &Identity, prologue: &[u8], message: &[u8]) -> Result<Self, NoiseError> {
+        wiped::<HANDSHAKE_STACK, _>(|| Self::try_read(local, prologue, message))
+    }
+
+    fn try_read(local: &Identity, prologue: &[u8], message: &[u8]) -> Result<Self, NoiseError> {
         check_len(message, INITIATION_OVERHEAD)?;
         let (e, rest) = message.split_first_chunk::<DH_LEN>().ok_or(NoiseError::Length)?;
         let (s, payload) = rest.split_first_chunk::<{ DH_LEN + TAG_LEN }>().ok_or(NoiseError::Length)?;
@@ -141,11 +163,11 @@ impl Responder {
         let mut symmetric = Symmetric::new(PROTOCOL, prologue);
         symmetric.mix_hash(local.public_key().as_bytes());
         mix_ephemeral(&mut symmetric, e);
-        symmetric.mix_key(dh(local_secret, &remote_ephemeral)?.as_slice());
+        symmetric.mix_key(shared(local_secret, &remote_ephemeral)?.expose());
         let mut remote = Vec::with_capacity(DH_LEN);
         symmetric.decrypt_and_hash(s, &mut remote)?;
         let remote = PublicKey::from(<[u8; DH_LEN]>::try_from(remote).map_err(|_| NoiseError::Length)?);
-        symmetric.mix_key(dh(local_secret, &remote)?.as_slice());
+        symmetric.mix_key(shared(local_secret, &remote)?.expose());
         let mut opened = Zeroizing::new(Vec::with_capacity(payload.len()));
         symmetric.decrypt_and_hash(payload, &mut opened)?;
 
@@ -177,18 +199,28 @@ impl Responder {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Keys, NoiseError> {
+        wiped::<HANDSHAKE_STACK, _>(|| self.write(psk, &ephemeral, payload, out))
+    }
+
+    fn write(
+        self,
+        psk: &[u8; 32],
+        ephemeral: &[u8; 32],
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Keys, NoiseError> {
         if payload.len() > MAX_MESSAGE_LEN - RESPONSE_OVERHEAD {
             return Err(NoiseError::Length);
         }
-        let ee = dh(&ephemeral, &self.remote_ephemeral)?;
-        let se = dh(&ephemeral, &self.remote)?;
-        let e = public_key(&ephemeral);
+        let ee = shared(ephemeral, &self.remote_ephemeral)?;
+        let se = shared(ephemeral, &self.remote)?;
+        let e = public_key(ephemeral);
 
         let mut symmetric = self.symmetric;
         mix_ephemeral(&mut symmetric, e.as_bytes());
         out.extend_from_slice(e.as_bytes());
-        symmetric.mix_key(ee.as_slice());
-        symmetric.mix_key(se.as_slice());
+        symmetric.mix_key(ee.expose());
+        symmetric.mix_key(se.expose());
         symmetric.mix_key_and_hash(psk);
         symmetric.encrypt_and_hash(payload, out);
 
@@ -201,6 +233,11 @@ impl Responder {
 fn mix_ephemeral(symmetric: &mut Symmetric, e: &[u8; DH_LEN]) {
     symmetric.mix_hash(e);
     symmetric.mix_key(e);
+}
+
+/// A shared secret, kept off the stack.
+fn shared(secret: &[u8; DH_LEN], public: &PublicKey) -> Result<Secret, ZeroDh> {
+    wiped::<HANDSHAKE_STACK, _>(|| dh(secret, public).map(|shared| Secret::copy_of(&shared)))
 }
 
 fn check_len(message: &[u8], least: usize) -> Result<(), NoiseError> {

@@ -1,8 +1,6 @@
 //! `CipherState` and `SymmetricState` (Noise §5.1, §5.2).
 
-use zeroize::Zeroizing;
-
-use crate::crypto::{AeadKey, BadTag, HASH_LEN, Secret, TAG_LEN, hash, hkdf2, hkdf3};
+use crate::crypto::{AeadKey, BadTag, HANDSHAKE_STACK, HASH_LEN, Secret, TAG_LEN, hash, hkdf2, hkdf3, wiped};
 
 /// The transcript so far: what was said (`hash`) and which secrets were mixed in (`chaining`, `cipher`).
 pub(super) struct Symmetric {
@@ -50,16 +48,20 @@ impl Symmetric {
     }
 
     pub(super) fn mix_key(&mut self, input: &[u8]) {
-        let [chaining, key] = hkdf2(self.chaining.expose(), input);
-        self.chaining.replace(&chaining);
-        self.cipher = Some(Cipher::new(&key));
+        wiped::<HANDSHAKE_STACK, _>(|| {
+            let [chaining, key] = hkdf2(self.chaining.expose(), input);
+            self.chaining.replace(&chaining);
+            self.cipher = Some(Cipher::new(&key));
+        });
     }
 
     pub(super) fn mix_key_and_hash(&mut self, input: &[u8]) {
-        let [chaining, data, key] = hkdf3(self.chaining.expose(), input);
-        self.chaining.replace(&chaining);
-        self.mix_hash(data.as_slice());
-        self.cipher = Some(Cipher::new(&key));
+        wiped::<HANDSHAKE_STACK, _>(|| {
+            let [chaining, data, key] = hkdf3(self.chaining.expose(), input);
+            self.chaining.replace(&chaining);
+            self.mix_hash(data.as_slice());
+            self.cipher = Some(Cipher::new(&key));
+        });
     }
 
     /// Appends the sealed `plaintext` to `out`; in clear while no key was mixed in yet.
@@ -94,7 +96,10 @@ impl Symmetric {
 
     /// The keys of the transport phase, the initiator's first, and the hash of the whole handshake.
     pub(super) fn split(self) -> (AeadKey, AeadKey, [u8; HASH_LEN]) {
-        let [first, second]: [Zeroizing<[u8; 32]>; 2] = hkdf2(self.chaining.expose(), &[]);
-        (AeadKey::new(&first), AeadKey::new(&second), self.hash)
+        let (first, second) = wiped::<HANDSHAKE_STACK, _>(|| {
+            let [first, second] = hkdf2(self.chaining.expose(), &[]);
+            (AeadKey::new(&first), AeadKey::new(&second))
+        });
+        (first, second, self.hash)
     }
 }

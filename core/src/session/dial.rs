@@ -15,6 +15,7 @@ use super::{Dial, Established, Life, Session, Via, order_of};
 use crate::backoff::Schedule;
 use crate::code::Code;
 use crate::config::{Class, Ladder, Transport};
+use crate::crypto::{HANDSHAKE_STACK, wiped};
 use crate::door::{CookieTurn, Reply, mac2};
 use crate::endpoint::{IndexOwner, Shared, our_limits};
 use crate::io::{NetError, ResolveId, StreamId};
@@ -251,15 +252,17 @@ impl Session {
             keep_s: self.target.as_ref().map(|_| u32::try_from(trying.as_secs()).unwrap_or(u32::MAX)),
         };
         let no_psk = [0; 32];
-        let psk = invite.map_or(&no_psk, |invite| &*invite.secret);
+        let psk = invite.map_or(&no_psk, |invite| &**invite.secret);
         let mut payload = Vec::new();
         hello.encode(if transport.is_stream() { 0 } else { INIT_PAYLOAD_LEN }, &mut payload);
         let header = InitHeader { class: Class::Open, transport, sender: index };
         let prologue = packet::prologue(&header.to_bytes());
         let mut bytes = Vec::new();
         let start = packet::begin_init(header, &mut bytes);
-        let ephemeral = shared.random.secret();
-        let started = Initiator::start(&shared.identity, &self.peer, psk, &prologue, ephemeral, &payload, &mut bytes);
+        let started = wiped::<HANDSHAKE_STACK, _>(|| {
+            let ephemeral = shared.random.secret();
+            Initiator::start(&shared.identity, &self.peer, psk, &prologue, ephemeral, &payload, &mut bytes)
+        });
         let Ok(noise) = started else {
             // The peer's key is one with which no secret can be agreed.
             self.drop_carrier(shared, index, via);

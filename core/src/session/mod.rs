@@ -19,16 +19,17 @@ mod transmit;
 
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
+use crate::accept::CameBy;
 use crate::channel::Channels;
 use crate::code::Code;
 use crate::config::Transport;
+use crate::crypto::Secret;
 use crate::endpoint::{IndexOwner, Shared, StreamOwner};
 use crate::io::{Action, SessionId, StreamId};
 use crate::key::PublicKey;
-use crate::link::{Invite, Link};
+use crate::link::Link;
 use crate::time::Time;
 use crate::update::{Progress, ProgressStatus, Quality, Stage, State, Status, Update, UpdateKind};
 use crate::wire::payload::PeerLimits;
@@ -104,7 +105,7 @@ pub(crate) struct Session {
     met: Time,
     takeovers: Takeovers,
     /// What let the peer in last; it names this in each handshake.
-    invite: Option<Invite>,
+    invite: Option<CameBy>,
     /// How to dial the peer; `None` when it dials us.
     target: Option<Link>,
     life: Life,
@@ -352,12 +353,12 @@ impl Session {
     }
 
     /// The secret of the invite by which the peer came, when it has this id.
-    pub(crate) fn psk(&self, id: &[u8; 8]) -> Option<&Zeroizing<[u8; 32]>> {
-        self.invite.as_ref().filter(|invite| invite.id == *id).map(|invite| &invite.secret)
+    pub(crate) fn psk(&self, id: &[u8; 8]) -> Option<&Arc<Secret>> {
+        self.invite.as_ref().filter(|invite| invite.id == *id).map(|invite| &invite.psk)
     }
 
     /// The peer proved itself in a handshake with this invite, and was perhaps the first to do so.
-    pub(crate) fn came_by(&mut self, shared: &mut Shared, invite: Invite, first: bool) {
+    pub(crate) fn came_by(&mut self, shared: &mut Shared, invite: CameBy, first: bool) {
         if first {
             self.emit(shared, UpdateKind::InviteBound { invite: invite.id });
         }

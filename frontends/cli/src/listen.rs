@@ -53,7 +53,7 @@ fn policy(args: &ListenArgs, invite: Option<&Invite>) -> Result<AcceptPolicy, Fa
     let base = if args.anyone { AcceptPolicy::anyone() } else { AcceptPolicy::nobody() };
     let policy = args.allow.iter().fold(base, |policy, key| policy.allow(*key));
     Ok(match invite {
-        Some(invite) => policy.invite(invite.id, *invite.secret),
+        Some(invite) => policy.invite(invite.id, **invite.secret),
         None => policy,
     })
 }
@@ -64,7 +64,7 @@ fn new_invite() -> Result<Invite, Failure> {
     id.copy_from_slice(&name[..8]);
     // An id of zero stands for no invite.
     id[0] |= 1;
-    Ok(Invite { id, secret })
+    Ok(Invite::new(id, *secret))
 }
 
 fn announce(args: &ListenArgs, endpoint: &Endpoint, invite: Option<Invite>, console: Console) -> Result<(), Failure> {

@@ -177,3 +177,65 @@ fn a_peer_that_restarts_is_noticed_and_outcomes_stay_true() {
         }
     }
 }
+
+/// From the moment the network takes smaller packets alone until all that was given to `send` at that
+/// moment has arrived, in probe timeouts in a row, each twice as long as the one before.
+#[allow(clippy::unwrap_used, reason = "tests")]
+fn probe_timeouts_through(mtu: u32, latency: u64, seed: u64) -> u32 {
+    use burdock_sim::Lab;
+    use burdock_sim::scenario::{FaultKind, Trouble, Way};
+    let mut scenario = Scenario::calm(seed);
+    scenario.link.latency = ms(latency);
+    let mut lab = Lab::new(scenario).unwrap();
+    let link = lab.link(BOB);
+    let session = lab.with(ALICE, |endpoint, now| endpoint.connect(now, &link)).unwrap().unwrap();
+    let mut taken = 0;
+    let mut run = |lab: &mut Lab, until: Time, wanted: u32| {
+        while taken < wanted && lab.step(until).unwrap() {
+            while lab.update(ALICE).is_some() {}
+            while let Some((session, _)) = lab.update(BOB) {
+                lab.with(BOB, |endpoint, now| {
+                    while endpoint.recv(session).is_some() {
+                        taken += 1;
+                    }
+                    endpoint.taken(now, session);
+                });
+            }
+        }
+        taken >= wanted
+    };
+    // Full packets pass, and the round trip is known.
+    for n in 1..=20 {
+        lab.with(ALICE, |endpoint, now| endpoint.send(now, session, 0, vec![7; 5_000].into())).unwrap().unwrap();
+        let until = lab.now() + ms(60_000);
+        assert!(run(&mut lab, until, n));
+    }
+    for way in [Way { from: ALICE, to: BOB }, Way { from: BOB, to: ALICE }] {
+        let _for_ever = lab.begin(FaultKind::Path { way, trouble: Trouble::Mtu { bytes: mtu } }).unwrap();
+    }
+    let from = lab.now();
+    for _ in 0..20 {
+        lab.with(ALICE, |endpoint, now| endpoint.send(now, session, 0, vec![7; 5_000].into())).unwrap().unwrap();
+    }
+    assert!(run(&mut lab, from + ms(120_000), 40), "mtu {mtu}: never");
+    // One probe timeout of a steady path is a round trip, 1 ms for its variation and the peer's 25 ms (RFC 9002 §6.2.1).
+    let period = u128::from(2 * latency + 1 + 25);
+    let took = lab.now().saturating_since(from).as_millis();
+    (0..).find(|timeouts| period * ((1 << timeouts) - 1) >= took).unwrap()
+}
+
+#[test]
+fn t11_a_smaller_mtu_is_survived_within_six_probe_timeouts() {
+    // Mutation: `suspect_after` of an hour makes this fail.
+    // At 1,280 bytes all that we send by UDP passes. At 1,200 no full packet does, and no handshake, whose
+    // padding makes it 1,228 bytes: then the session goes on by TCP.
+    let mut most = 0;
+    for mtu in [1_280, 1_200] {
+        for latency in [10, 20, 50, 100] {
+            let timeouts = probe_timeouts_through(mtu, latency, u64::from(mtu) + latency);
+            assert!(mtu == 1_200 || timeouts <= 4, "{timeouts}");
+            most = most.max(timeouts);
+        }
+    }
+    burdock_ledger::reached("T11", "probe timeouts until a session gets through a smaller MTU", most);
+}

@@ -190,27 +190,37 @@ fn mix_up(seed: u64) -> Vec<(PublicKey, PublicKey, bool, [u8; 32])> {
     views
 }
 
-// Mutation: `on_resp` with a constant in place of `keys.hash` makes this fail.
-#[test]
-fn h6_equal_hashes_mean_equal_views() {
-    let mut sessions = 0;
-    for seed in 0..64 {
+/// How many sessions came of these mix-ups, and how many of them their ends see differently.
+fn mixed_up(seeds: core::ops::Range<u64>) -> (u32, u32) {
+    let (mut sessions, mut differing) = (0, 0);
+    for seed in seeds {
         let views = mix_up(seed);
         for view in &views {
             let (me, peer, inbound, hash) = *view;
             let others: Vec<_> = views.iter().filter(|other| other.3 == hash && *other != view).collect();
-            assert!(others.len() <= 1, "seed {seed}: a hash of three");
-            for other in others {
-                assert_eq!(*other, (peer, me, !inbound, hash), "seed {seed}");
-                sessions += 1;
-            }
-            if inbound {
-                assert!(views.contains(&(peer, me, false, hash)), "seed {seed}: one side alone");
-            }
+            let agree = others.iter().all(|other| **other == (peer, me, !inbound, hash));
+            // Who accepted has proof that the other dialled.
+            let alone = inbound && others.is_empty();
+            sessions += u32::from(!others.is_empty());
+            differing += u32::from(others.len() > 1 || !agree || alone);
         }
     }
-    assert!(sessions > 100, "{sessions}");
-    burdock_ledger::reached("H6", "sessions with differing views", 0);
+    (sessions, differing)
+}
+
+// Mutation: `on_resp` with a constant in place of `keys.hash` makes this fail.
+#[test]
+fn h6_equal_hashes_mean_equal_views() {
+    let (sessions, differing) = mixed_up(0..200);
+    assert!(sessions > 300, "{sessions}");
+    burdock_ledger::reached("H6", "sessions with differing views", differing);
+}
+
+#[test]
+#[ignore = "10,000 mix-ups take some minutes: for releases"]
+fn h6_equal_hashes_mean_equal_views_in_ten_thousand_mix_ups() {
+    let (_, differing) = mixed_up(0..10_000);
+    burdock_ledger::reached("H6", "sessions with differing views", differing);
 }
 
 fn connections(pair: &Pair, n: usize) -> usize {

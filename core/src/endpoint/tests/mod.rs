@@ -1,4 +1,5 @@
 mod address;
+mod adversity;
 mod bench;
 mod contract;
 mod door;
@@ -13,6 +14,7 @@ mod resume;
 mod review;
 mod table;
 mod takeover;
+mod thief;
 
 use core::time::Duration;
 
