@@ -18,6 +18,7 @@
 //! packets is in `net`; what must hold is in `oracle`.
 
 mod app;
+mod attack;
 mod generate;
 mod host;
 mod item;
