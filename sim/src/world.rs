@@ -334,6 +334,11 @@ impl World {
                 let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
                 process.heard = true;
                 self.amplification.received(host, process.incarnation, from, truth, &data);
+                if let (Some(truth), Some(0x09 | 0x0B)) = (truth, data.first()) {
+                    for other in self.net.attack.nat.others(truth) {
+                        self.amplification.answered(host, process.incarnation, other);
+                    }
+                }
                 if self.net.attack.nat.ever(from).is_none() {
                     self.elsewhere.received(host, from, &data);
                 }

@@ -89,6 +89,8 @@ pub(crate) struct Session {
     pub(crate) half: u64,
     /// The peer's half, once a handshake has told it.
     pub(crate) peer_half: Option<u64>,
+    /// When a handshake last proved it.
+    half_proved: Time,
     /// How to dial the peer; `None` when it dials us.
     target: Option<Link>,
     life: Life,
@@ -127,6 +129,7 @@ impl Session {
             peer,
             half,
             peer_half: None,
+            half_proved: Time::ZERO,
             target,
             life,
             closing: None,
@@ -332,6 +335,7 @@ impl Session {
             self.peer_restarted(now, shared);
         }
         self.peer_half = Some(established.peer_half);
+        self.half_proved = now;
         let dials = if established.initiator { &mut self.own_dials } else { &mut self.peer_dials };
         dials[transport as usize] = established.dial_no;
         let PeerLimits { max_message, session_credit, channel_credit, .. } = established.limits;

@@ -36,6 +36,13 @@ impl Nat {
         self.given.get(&at).copied().or_else(|| host_at(at, self.hosts).filter(|_| at.port() == PORT))
     }
 
+    /// Where the host that is or was seen at `at` is or was seen besides.
+    pub(crate) fn others(&self, at: SocketAddr) -> impl Iterator<Item = SocketAddr> + '_ {
+        let host = if self.given.is_empty() { None } else { self.ever(at) };
+        let given = self.given.iter().filter(move |(_, owner)| Some(**owner) == host).map(|(at, _)| *at);
+        given.chain(host.map(address)).filter(move |other| *other != at)
+    }
+
     /// Another port, or another address, which nobody had before.
     pub(crate) fn rebind(&mut self, host: usize, other_ip: bool) -> SocketAddr {
         let number = self.given.len() as u64;
@@ -70,5 +77,7 @@ mod tests {
         nat.restore(0);
         assert_eq!([address(0), first, second].map(|at| nat.behind(at)), [Some(0), None, None]);
         assert_eq!(nat.behind(address(1)), Some(1));
+        assert_eq!(nat.others(first).collect::<Vec<_>>(), [second, address(0)]);
+        assert_eq!(nat.others(address(1)).count(), 0);
     }
 }

@@ -42,6 +42,13 @@ impl Amplification {
         }
     }
 
+    /// Who was answered there has got the answer, wherever it is seen now.
+    pub(crate) fn answered(&mut self, host: usize, incarnation: u32, at: SocketAddr) {
+        if let Some(account) = self.addresses.get_mut(&(host, incarnation, at)) {
+            account.proved |= account.sent > 0;
+        }
+    }
+
     pub(crate) fn sent(&mut self, host: usize, incarnation: u32, to: SocketAddr, packet: &[u8]) -> Verdict {
         if packet.first() == Some(&0x08) {
             return Ok(());
