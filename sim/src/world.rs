@@ -67,6 +67,11 @@ pub(crate) struct World {
     pub(crate) resumed: u64,
 }
 
+/// What a dial that is given up may tell.
+const fn is_dialling(kind: &UpdateKind) -> bool {
+    matches!(kind, UpdateKind::Progress(_) | UpdateKind::Outcome { .. } | UpdateKind::Closed { .. })
+}
+
 /// How far the run has come. Deadlines are times of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -336,7 +341,8 @@ impl World {
                 self.amplification.received(host, process.incarnation, from, truth, &data);
                 if let (Some(truth), Some(0x09 | 0x0B)) = (truth, data.first()) {
                     for other in self.net.attack.nat.others(truth) {
-                        self.amplification.answered(host, process.incarnation, other);
+                        let answer = data[0] == 0x09;
+                        self.amplification.answered(host, process.incarnation, other, answer);
                     }
                 }
                 if self.net.attack.nat.ever(from).is_none() {
@@ -416,8 +422,7 @@ impl World {
     fn watch(&self, host: usize) -> Option<forged::Watch> {
         let process = self.hosts[host].process.as_ref()?;
         let idle = process.due().is_none_or(|due| due > process.time(self.now));
-        let progress =
-            process.inbox.iter().filter(|(_, update)| matches!(update.kind, UpdateKind::Progress(_))).count();
+        let progress = process.inbox.iter().filter(|(_, update)| is_dialling(&update.kind)).count();
         idle.then(|| forged::Watch { acted: self.acted, progress, told: process.inbox.len() - progress })
     }
 

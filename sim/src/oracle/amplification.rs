@@ -42,11 +42,10 @@ impl Amplification {
         }
     }
 
-    /// Who was answered there has got the answer, wherever it is seen now.
-    pub(crate) fn answered(&mut self, host: usize, incarnation: u32, at: SocketAddr) {
-        if let Some(account) = self.addresses.get_mut(&(host, incarnation, at)) {
-            account.proved |= account.sent > 0;
-        }
+    /// Who was answered there, or answers what was sent there, has got it, wherever it is seen now.
+    pub(crate) fn answered(&mut self, host: usize, incarnation: u32, at: SocketAddr, answers: bool) {
+        let account = self.addresses.entry((host, incarnation, at)).or_default();
+        account.proved |= answers || account.sent > 0;
     }
 
     pub(crate) fn sent(&mut self, host: usize, incarnation: u32, to: SocketAddr, packet: &[u8]) -> Verdict {

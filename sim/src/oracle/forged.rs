@@ -1,13 +1,15 @@
 //! R3, R6, H4: what nobody sent changes nothing. A forged datagram leads to no action of the core, and
 //! tells no application anything, with two exceptions: a first message may be answered, and after
-//! eight answers that failed under its index a handshake is given up, which is progress of a dial.
+//! eight answers that failed under its index a handshake is given up, which is progress of a dial, and
+//! the end of the last one.
 
 use crate::oracle::{Verdict, require};
 
 const INIT: u8 = 0x08;
 const RESP: u8 = 0x09;
 
-/// What a core did, and the updates that wait for its application: progress, and others.
+/// What a core did, and the updates that wait for its application: those of a dial
+/// that is given up, and others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Watch {
     pub(crate) acted: u64,
