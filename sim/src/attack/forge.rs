@@ -104,10 +104,11 @@ pub(super) fn mutate(data: &[u8], other: Option<&[u8]>, key: Option<&PublicKey>,
         copy.push(0);
         copy[0] ^= 0x80;
     }
-    if copy[0] == INIT && draws.one_in(2) {
-        if let Some(key) = key {
-            mend_mac1(&mut copy, key);
-        }
+    if copy[0] == INIT
+        && draws.one_in(2)
+        && let Some(key) = key
+    {
+        mend_mac1(&mut copy, key);
     }
     copy
 }

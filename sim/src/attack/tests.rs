@@ -23,7 +23,10 @@ fn pass(attack: &mut Attack, now: u64, data: &[u8], queue: &mut Queue<Item>) -> 
     attack.passes(now, passing, queue)
 }
 
-fn sent(queue: &mut Queue<Item>) -> Vec<(u64, usize, SocketAddr, Option<SocketAddr>, Vec<u8>)> {
+/// When, to whom, from where, whose content, which bytes.
+type Sent = (u64, usize, SocketAddr, Option<SocketAddr>, Vec<u8>);
+
+fn sent(queue: &mut Queue<Item>) -> Vec<Sent> {
     core::iter::from_fn(|| queue.pop())
         .filter_map(|(at, item)| match item {
             Item::Net(NetItem::Datagram { to, from, data, truth, .. }) => Some((at, to, from, truth, data)),
