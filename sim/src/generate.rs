@@ -7,13 +7,15 @@ use burdock_core::{Config, Ladder, Schedule};
 
 use crate::luck::{Draws, Luck};
 use crate::scenario::{
-    Accept, Ending, Family, Fault, FaultKind, Host, Link, Op, Protocol, Reader, Scenario, Trouble, Verdict, Way, What,
+    Accept, Ending, Family, Fault, FaultKind, Forgery, Host, Link, OffPath, OnPath, OnStream, Op, Protocol, Reader,
+    Rebinding, Scenario, Trouble, Verdict, Way, What,
 };
 
 /// Rows of draws that belong to no family.
 const TOPOLOGY: u64 = 1_000;
 const CONFIG: u64 = 2_000;
 const TRAFFIC: u64 = 3_000;
+const BOTH_WAYS: [Way; 2] = [Way { from: 0, to: 1 }, Way { from: 1, to: 0 }];
 /// Where families begin.
 const FAMILIES: u64 = 10_000;
 
@@ -234,6 +236,76 @@ impl Swarm {
                     let host = usize::from(draws.one_in(2));
                     let what = if draws.one_in(2) { What::RetryNow { to: 1 - host } } else { What::NetworkChanged };
                     self.scenario.ops.push(Op { at: ms(draws.below(self.healed)), host, what });
+                }
+            }
+            Family::OnPath => {
+                let chance = |draws: &mut Draws| if draws.one_in(3) { 0 } else { mille(draws, 2, 60) };
+                let tricks = OnPath {
+                    replay: chance(draws),
+                    replay_within: ms(draws.pick(&[1_000, 10_000, 120_000])),
+                    delay: chance(draws),
+                    delay_by: ms(draws.pick(&[200, 2_000, 8_000])),
+                    mutate: chance(draws),
+                    reflect: chance(draws),
+                    elsewhere: chance(draws),
+                    budget: 300_000,
+                };
+                let (from, until) = self.window(draws, 2_000, self.healed);
+                for way in draws.pick(&[&BOTH_WAYS[..], &BOTH_WAYS, &BOTH_WAYS[..1], &BOTH_WAYS[1..]]) {
+                    let kind = FaultKind::OnPath { way: *way, tricks: tricks.clone() };
+                    self.scenario.faults.push(Fault { from, until, family, kind });
+                }
+            }
+            Family::OnStream => {
+                let chance = |draws: &mut Draws| if draws.one_in(3) { 0 } else { mille(draws, 10, 300) };
+                let tricks = OnStream { flip: chance(draws), insert: chance(draws), reset: chance(draws) };
+                let (from, until) = self.window(draws, 1_000, self.healed);
+                for way in draws.pick(&[&BOTH_WAYS[..], &BOTH_WAYS[..1], &BOTH_WAYS[1..]]) {
+                    let kind = FaultKind::OnStream { way: *way, tricks: tricks.clone() };
+                    self.scenario.faults.push(Fault { from, until, family, kind });
+                }
+            }
+            Family::OffPath => {
+                if draws.one_in(2) {
+                    let everybody = (0..self.scenario.hosts.len()).collect::<Vec<_>>();
+                    self.scenario.hosts.iter_mut().for_each(|host| host.accept = Accept::Hosts(everybody.clone()));
+                }
+                for _ in 0..draws.between(1, 2) {
+                    let (per_second, longest) = draws.pick(&[(5, 20_000), (50, 6_000), (400, 1_500), (3_000, 200)]);
+                    let (from, until) = self.window(draws, 100, longest);
+                    let plan = OffPath {
+                        target: usize::from(draws.one_in(2)),
+                        per_second,
+                        forgeries: vec![
+                            Forgery::Garbage,
+                            Forgery::Data,
+                            Forgery::Data,
+                            Forgery::WrongMac,
+                            Forgery::Forged,
+                            Forgery::Stranger,
+                            Forgery::Answer,
+                            Forgery::Cookie,
+                        ],
+                        sources: draws.pick(&[1, 16, 65_536]),
+                        as_hosts: draws.pick(&[0, 300, 1_000]),
+                        costly: 16,
+                        identities: 2,
+                    };
+                    self.scenario.faults.push(Fault { from, until, family, kind: FaultKind::OffPath(plan) });
+                }
+            }
+            Family::Rebinding => {
+                for _ in 0..draws.between(1, 3) {
+                    let host = usize::from(draws.one_in(3));
+                    let rebinding = Rebinding { address: draws.one_in(2), connections: draws.one_in(2) };
+                    let (from, until) = self.window(draws, 100, 10_000);
+                    let until = if host == 0 && draws.one_in(2) { None } else { until };
+                    self.scenario.faults.push(Fault {
+                        from,
+                        until,
+                        family,
+                        kind: FaultKind::Rebind { host, rebinding },
+                    });
                 }
             }
         }

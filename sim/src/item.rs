@@ -35,6 +35,8 @@ pub(crate) enum Item {
     },
     FaultBegins(usize),
     FaultEnds(usize),
+    /// An attacker of this fault sends something.
+    Attack(usize),
     Heal,
     /// Is the liveness phase over?
     Check,

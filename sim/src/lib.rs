@@ -21,6 +21,7 @@
 //! packets is in `net`; what must hold is in `oracle`.
 
 mod app;
+mod attack;
 mod generate;
 mod host;
 pub mod hostile;

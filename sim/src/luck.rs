@@ -27,6 +27,7 @@ pub(crate) enum Purpose {
     ShortWrite = 15,
     EarlyTick = 16,
     Filling = 17,
+    Attack = 30,
 }
 
 /// The luck of one scenario.

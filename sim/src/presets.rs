@@ -5,7 +5,8 @@ use core::time::Duration;
 use burdock_core::Config;
 
 use crate::scenario::{
-    Accept, Ending, Family, Fault, FaultKind, Host, Link, Op, Protocol, Reader, Scenario, Trouble, Verdict, Way, What,
+    Accept, Ending, Family, Fault, FaultKind, Forgery, Host, Link, OffPath, Op, Protocol, Reader, Scenario, Trouble,
+    Verdict, Way, What,
 };
 
 /// What has become of a peer that does not answer.
@@ -90,6 +91,38 @@ impl Scenario {
         let kind = FaultKind::Crash { host, power };
         scenario.faults.push(Fault { from, until: Some(from + lasting), family: Family::Crash, kind });
         scenario
+    }
+
+    /// So many first messages reach Bob within `lasting`, from 65,536 addresses that nobody has: half
+    /// of them with a valid mac1 and nothing behind it, a quarter with a wrong mac1, a quarter whole
+    /// and of strangers, whom Bob does not know. Alice, whom he knows, dials him by UDP alone in the
+    /// middle of it.
+    #[must_use]
+    pub fn flooded(seed: u64, messages: u32, lasting: Duration) -> Self {
+        let seconds = u32::try_from(lasting.as_secs()).unwrap_or(u32::MAX).max(1);
+        let plan = OffPath {
+            target: 1,
+            per_second: messages / seconds,
+            forgeries: vec![Forgery::Forged, Forgery::Forged, Forgery::WrongMac, Forgery::Stranger],
+            sources: 65_536,
+            as_hosts: 0,
+            costly: u32::MAX,
+            identities: (messages / 100).clamp(1, 4_096),
+        };
+        let mut scenario = Self::calm(seed)
+            .blocked(Family::TcpBlocked, Some(Protocol::Tcp), Duration::ZERO, Some(lasting))
+            .faulty(Family::OffPath, FaultKind::OffPath(plan), Duration::ZERO, Some(lasting));
+        scenario.hosts[1].accept = Accept::Hosts(vec![0]);
+        scenario.ops[0].at = lasting / 4;
+        scenario.ending = Ending::Converge { healed: lasting, closers: vec![0] };
+        scenario
+    }
+
+    /// One more fault.
+    #[must_use]
+    pub fn faulty(mut self, family: Family, kind: FaultKind, from: Duration, until: Option<Duration>) -> Self {
+        self.faults.push(Fault { from, until, family, kind });
+        self
     }
 
     /// `count` messages of `size` bytes, given to `send` at once.

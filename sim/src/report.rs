@@ -29,6 +29,9 @@ pub struct Report {
     pub messages: u64,
     /// Sessions that came back after a loss.
     pub reconnects: u64,
+    /// Bytes sent to an address for each thousand that came from it, at worst, while it had proved
+    /// nothing. Spoofed addresses are among them; first messages of a dial are not.
+    pub amplification: u64,
     /// What was reached.
     pub table: Table,
     /// The log: its end, or all of it if that was asked for.

@@ -227,6 +227,7 @@ impl World {
                 status.push(format!("{name} #{} with host {}: {snapshot:?}", session.key.1, session.peer));
             }
         }
+        self.table.merge(&self.net.attack.deeds);
         let (hash, log) = self.trace.finish();
         Report {
             seed: self.scenario.seed,
@@ -237,6 +238,7 @@ impl World {
             packets: self.wire.packets,
             messages: self.ledger.taken_count(),
             reconnects: self.resumed,
+            amplification: self.amplification.worst,
             table: self.table,
             log,
             told: self.told,

@@ -7,6 +7,7 @@ use core::time::Duration;
 use burdock_core::Config;
 use serde::{Deserialize, Serialize};
 
+pub use crate::attack::{Forgery, OffPath, OnPath, OnStream, Rebinding};
 use crate::span;
 
 /// One simulated world from beginning to end.
@@ -149,6 +150,29 @@ pub enum FaultKind {
         host: usize,
         /// Whether its machine goes down too: then nothing says so to its peers.
         power: bool,
+    },
+    /// Somebody on the way meddles with datagrams.
+    OnPath {
+        /// In which direction.
+        way: Way,
+        /// How.
+        tricks: OnPath,
+    },
+    /// Somebody on the way meddles with TCP connections.
+    OnStream {
+        /// In which direction.
+        way: Way,
+        /// How.
+        tricks: OnStream,
+    },
+    /// Somebody who sees nothing sends forgeries.
+    OffPath(OffPath),
+    /// A NAT gives a host another address as others see it; for good, or until the fault is over.
+    Rebind {
+        /// The index of the host.
+        host: usize,
+        /// How.
+        rebinding: Rebinding,
     },
 }
 
@@ -308,6 +332,14 @@ families! {
     Cancel = "cancel";
     /// `retry_now`, and networks that change.
     Nudge = "nudge";
+    /// An attacker on the way of datagrams.
+    OnPath = "on_path";
+    /// An attacker on the way of TCP connections.
+    OnStream = "on_stream";
+    /// An attacker far from the way.
+    OffPath = "off_path";
+    /// NATs that forget.
+    Rebinding = "rebinding";
 }
 
 /// Something that an application does.
@@ -448,6 +480,9 @@ impl Scenario {
         let ways = self.faults.iter().flat_map(|fault| match &fault.kind {
             FaultKind::Path { way, .. } | FaultKind::Reset { way } | FaultKind::HalfOpen { way } => [way.from, way.to],
             FaultKind::Crash { host, .. } => [*host; 2],
+            FaultKind::OnPath { way, .. } | FaultKind::OnStream { way, .. } => [way.from, way.to],
+            FaultKind::OffPath(plan) => [plan.target; 2],
+            FaultKind::Rebind { host, .. } => [*host; 2],
         });
         let ops = self.ops.iter().flat_map(|op| match op.what {
             What::Connect { to, .. }

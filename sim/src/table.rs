@@ -69,6 +69,34 @@ const EVENTS: &[&str] = &[
     "redialled_when_healed",
 ];
 
+/// What attackers and NATs did.
+const DEEDS: &[&str] = &[
+    "captured",
+    "replayed",
+    "replayed_after_restart",
+    "delayed",
+    "mutated",
+    "reflected",
+    "crossed",
+    "elsewhere_first",
+    "elsewhere_later",
+    "stream_flipped",
+    "stream_inserted",
+    "stream_reset",
+    "garbage",
+    "forged_data",
+    "forged_answer",
+    "forged_cookie",
+    "guessed_index",
+    "wrong_mac1",
+    "forged_init",
+    "stranger_init",
+    "spoofed_host",
+    "rebound_port",
+    "rebound_address",
+    "rebound_connections",
+];
+
 const KINDS: &[&str] = &[
     "progress",
     "connected",
@@ -93,6 +121,12 @@ impl Table {
     pub(crate) fn event(&mut self, name: &'static str) {
         debug_assert!(EVENTS.contains(&name), "{name} has no row");
         self.count("event", name);
+    }
+
+    /// Counts a deed of [`DEEDS`].
+    pub(crate) fn attack(&mut self, name: &'static str) {
+        debug_assert!(DEEDS.contains(&name), "{name} has no row");
+        self.count("attack", name);
     }
 
     /// Counts whatever an update reaches.
@@ -156,10 +190,11 @@ impl Table {
         let states =
             [State::Connecting, State::Connected, State::Reconnecting, State::Waiting, State::Closing, State::Closed];
         let outcomes = [Outcome::Delivered, Outcome::Undelivered, Outcome::Unknown];
-        let groups: [(&'static str, Vec<&'static str>); 9] = [
+        let groups: [(&'static str, Vec<&'static str>); 10] = [
             ("family", Family::ALL.iter().map(|family| family.name()).collect()),
             ("won", Transport::ALL.iter().map(|transport| transport.name()).collect()),
             ("event", EVENTS.to_vec()),
+            ("attack", DEEDS.to_vec()),
             ("update", KINDS.to_vec()),
             ("state", states.map(state_name).to_vec()),
             ("progress", statuses.map(status).to_vec()),

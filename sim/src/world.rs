@@ -2,6 +2,7 @@
 //! core asks and nothing else.
 
 use burdock_core::seal::Refused;
+use burdock_core::update::UpdateKind;
 use burdock_core::{AcceptPolicy, Action, Endpoint, Event, Identity, PublicKey, Time};
 use std::collections::BTreeMap;
 
@@ -11,10 +12,11 @@ use crate::luck::{Luck, Purpose};
 use crate::net::link::micros;
 use crate::net::{Delivery, Machine, Net, NetItem};
 use crate::oracle::amplification::Amplification;
+use crate::oracle::elsewhere::Elsewhere;
 use crate::oracle::ledger::Ledger;
 use crate::oracle::updates::Updates;
 use crate::oracle::wire::Wire;
-use crate::oracle::{Verdict, broken, contract, genuine};
+use crate::oracle::{Verdict, broken, contract, forged, genuine};
 use crate::queue::Queue;
 use crate::report::Told;
 use crate::scenario::{Accept, FaultKind, Scenario, address};
@@ -58,8 +60,16 @@ pub(crate) struct World {
     pub(crate) wire: Wire,
     pub(crate) amplification: Amplification,
     pub(crate) told: Vec<Told>,
+    pub(crate) elsewhere: Elsewhere,
+    /// Actions of all cores so far.
+    acted: u64,
     pub(crate) crashes: u64,
     pub(crate) resumed: u64,
+}
+
+/// What a dial that is given up may tell.
+const fn is_dialling(kind: &UpdateKind) -> bool {
+    matches!(kind, UpdateKind::Progress(_) | UpdateKind::Outcome { .. } | UpdateKind::Closed { .. })
 }
 
 /// How far the run has come. Deadlines are times of the run.
@@ -101,7 +111,11 @@ impl World {
             now: 0,
             at_once: 0,
             queue: Queue::new(),
-            net: Net::new(&scenario, luck),
+            net: {
+                let mut net = Net::new(&scenario, luck);
+                net.attack.learn(hosts.iter().filter_map(|host| host.key).collect());
+                net
+            },
             hosts,
             keys,
             active: vec![false; scenario.faults.len()],
@@ -115,12 +129,14 @@ impl World {
             wire: Wire::default(),
             amplification: Amplification::default(),
             told: Vec::new(),
+            elsewhere: Elsewhere::default(),
+            acted: 0,
             crashes: 0,
             resumed: 0,
         }
     }
 
-    fn identity(luck: Luck, host: usize) -> Identity {
+    pub(crate) fn identity(luck: Luck, host: usize) -> Identity {
         Identity::from_bytes(luck.bytes(Purpose::Identity, host as u64))
     }
 
@@ -169,6 +185,11 @@ impl World {
             }
             Item::FaultBegins(fault) => self.fault_begins(fault),
             Item::FaultEnds(fault) => self.fault_ends(fault),
+            Item::Attack(fault) => {
+                let latency = micros(self.scenario.link.latency);
+                self.net.attack.volley(self.now, fault, latency, &mut self.queue);
+                Ok(())
+            }
             Item::Heal => self.heal(),
             Item::Check => self.check(),
             Item::Stop => {
@@ -260,6 +281,10 @@ impl World {
             }
             FaultKind::HalfOpen { way } => self.net.vanish(way.from, way.to),
             FaultKind::Crash { host, power } => self.crash(host, power),
+            kind => {
+                self.net.attack.begin(self.now, index, &self.scenario.faults[index], &mut self.queue);
+                self.forget_connections(&kind);
+            }
         }
         Ok(())
     }
@@ -273,9 +298,22 @@ impl World {
                 self.set_faults();
             }
             FaultKind::Crash { host, .. } if self.hosts[host].process.is_none() => self.boot(host)?,
-            _ => {}
+            kind => {
+                self.net.attack.end(index, &self.scenario.faults[index]);
+                self.forget_connections(&kind);
+            }
         }
         Ok(())
+    }
+
+    /// A NAT that forgets its mappings may forget connections too.
+    fn forget_connections(&mut self, kind: &FaultKind) {
+        if let FaultKind::Rebind { host, rebinding } = kind
+            && rebinding.connections
+        {
+            self.net.attack.did("rebound_connections");
+            self.net.vanish_all(*host);
+        }
     }
 
     fn set_faults(&mut self) {
@@ -297,10 +335,19 @@ impl World {
 
     fn deliver(&mut self, delivery: Delivery) -> Verdict {
         match delivery {
-            Delivery::Datagram { to: host, from, mut data, whole } => {
+            Delivery::Datagram { to: host, from, mut data, whole, truth } => {
                 let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
                 process.heard = true;
-                self.amplification.received(host, process.incarnation, from, &data);
+                self.amplification.received(host, process.incarnation, from, truth, &data);
+                if let (Some(truth), Some(0x09 | 0x0B)) = (truth, data.first()) {
+                    for other in self.net.attack.nat.others(truth) {
+                        let answer = data[0] == 0x09;
+                        self.amplification.answered(host, process.incarnation, other, answer);
+                    }
+                }
+                if self.net.attack.nat.ever(from).is_none() {
+                    self.elsewhere.received(host, from, &data);
+                }
                 self.trace.step(self.now, host, "datagram", u64::from(from.port()), &data);
                 if self.trace.full() {
                     let name = &self.scenario.hosts[host].name;
@@ -308,9 +355,14 @@ impl World {
                 }
                 self.early_tick(host)?;
                 let before = self.refused(host);
+                let watch = truth.is_none().then(|| self.watch(host)).flatten();
+                let first = data.first().copied();
                 self.raw_event(host, Event::Datagram { from, data: &mut data })?;
                 if whole {
                     genuine::accepted(host, before, self.refused(host))?;
+                }
+                if let (Some(before), Some(after)) = (watch, self.watch(host)) {
+                    forged::changed_nothing(host, first, before, after)?;
                 }
                 self.net.recycle(data);
                 self.settle(host)
@@ -364,6 +416,14 @@ impl World {
                 self.event(host, "closed", stream.get() << 8 | number, Event::StreamClosed { stream, error })
             }
         }
+    }
+
+    /// What a core did and told so far; `None` when it has a timer to attend to.
+    fn watch(&self, host: usize) -> Option<forged::Watch> {
+        let process = self.hosts[host].process.as_ref()?;
+        let idle = process.due().is_none_or(|due| due > process.time(self.now));
+        let progress = process.inbox.iter().filter(|(_, update)| is_dialling(&update.kind)).count();
+        idle.then(|| forged::Watch { acted: self.acted, progress, told: process.inbox.len() - progress })
     }
 
     fn refused(&self, host: usize) -> Refused {
@@ -421,6 +481,7 @@ impl World {
             let due = process.due();
             let Some(action) = process.endpoint.poll_action(time, &mut buffer) else { break };
             contract::announced(host, time, due, &action)?;
+            self.acted += 1;
             work += u32::from(!matches!(action, Action::Update { .. }));
             contract::bounded(host, work)?;
             fed |= self.perform(host, action, &buffer)?;
@@ -452,6 +513,9 @@ impl World {
                     self.trace.step(now, host, "transmit", u64::from(to.port()), packet);
                     self.wire.datagram(host, packet)?;
                     self.amplification.sent(host, process.incarnation, to, packet)?;
+                    if self.net.attack.nat.ever(to).is_none() {
+                        self.elsewhere.sent(host, to, packet)?;
+                    }
                     self.net.send(now, host, to, packet, &mut self.queue);
                 }
             }

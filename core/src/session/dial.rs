@@ -411,6 +411,12 @@ impl Session {
             return false;
         };
         let pending = self.pending.remove(position);
+        // It may tell of what the peer had forgotten by the time it proved its half.
+        if pending.started < self.met && self.peer_half.is_some_and(|half| half != hello.my_half) {
+            self.drop_carrier(shared, pending.index, pending.via);
+            self.check_attempt(now, shared);
+            return false;
+        }
         if let Verdict::Closed(number) = hello.verdict {
             self.drop_carrier(shared, pending.index, pending.via);
             self.finish(now, shared, Code::from_number(number), true, String::new());

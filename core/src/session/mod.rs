@@ -101,7 +101,7 @@ pub(crate) struct Session {
     pub(crate) half: u64,
     /// The peer's half, once a handshake has told it.
     pub(crate) peer_half: Option<u64>,
-    /// When the handshake was begun that told it.
+    /// When the latest of the handshakes was begun that have told it.
     met: Time,
     takeovers: Takeovers,
     /// What let the peer in last; it names this in each handshake.
@@ -394,9 +394,8 @@ impl Session {
         if restarted {
             self.peer_restarted(now, shared);
         }
-        if self.peer_half.replace(established.peer_half) != Some(established.peer_half) {
-            self.met = established.begun;
-        }
+        self.peer_half = Some(established.peer_half);
+        self.met = self.met.max(established.begun);
         let dials = if established.initiator { &mut self.own_dials } else { &mut self.peer_dials };
         dials[transport as usize] = established.dial_no;
         let PeerLimits { max_message, session_credit, channel_credit, .. } = established.limits;

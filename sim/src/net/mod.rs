@@ -1,5 +1,5 @@
 //! The network between the hosts: datagrams and connections, with everything that can happen to
-//! them. NAT, SAM bridges and attackers would stand here too, between `send` and `deliver`.
+//! them. SAM bridges would stand here too, between `send` and `deliver`, as NATs and attackers do.
 
 pub(crate) mod firewall;
 pub(crate) mod link;
@@ -11,12 +11,13 @@ use core::net::SocketAddr;
 
 use burdock_core::NetError;
 
+use crate::attack::{Attack, Passing};
 use crate::item::Item;
 use crate::luck::Luck;
 use crate::net::link::{Fate, Path, micros};
 use crate::net::tcp::{Conn, Segment, Side};
 use crate::queue::Queue;
-use crate::scenario::{Fault, FaultKind, Link, PORT, Protocol, Scenario, Trouble, address, host_at};
+use crate::scenario::{Fault, FaultKind, Link, PORT, Protocol, Scenario, Trouble, Way};
 
 use std::collections::BTreeMap;
 
@@ -35,6 +36,7 @@ pub(crate) enum NetItem {
         from: SocketAddr,
         data: Vec<u8>,
         whole: bool,
+        truth: Option<SocketAddr>,
     },
     /// An ICMP error comes back.
     Bounced {
@@ -54,12 +56,14 @@ pub(crate) enum NetItem {
 /// What the network tells a host.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// `whole` if it is undamaged and comes once.
+    /// `whole` if it is undamaged and comes once. `truth` is where its content is from; an attacker
+    /// may have sent it from elsewhere, or made it up.
     Datagram {
         to: usize,
         from: SocketAddr,
         data: Vec<u8>,
         whole: bool,
+        truth: Option<SocketAddr>,
     },
     TransmitFailed {
         host: usize,
@@ -118,6 +122,7 @@ pub(crate) struct Net {
     spare: Vec<Vec<u8>>,
     pub(crate) datagrams: u64,
     pub(crate) resets: u64,
+    pub(crate) attack: Attack,
 }
 
 impl Net {
@@ -136,6 +141,7 @@ impl Net {
             spare: Vec::new(),
             datagrams: 0,
             resets: 0,
+            attack: Attack::new(hosts, luck),
         }
     }
 
@@ -165,7 +171,7 @@ impl Net {
     pub(crate) fn set_machine(&mut self, now: u64, host: usize, machine: Machine, queue: &mut Queue<Item>) {
         self.machines[host] = machine;
         match machine {
-            Machine::Running => {}
+            Machine::Running => self.attack.started(host),
             Machine::Idle => self.orphan_all(now, host, queue),
             Machine::Off => self.forget_all(host),
         }
@@ -174,15 +180,22 @@ impl Net {
     /// Sends one datagram.
     pub(crate) fn send(&mut self, now: u64, from: usize, to: SocketAddr, data: &[u8], queue: &mut Queue<Item>) {
         self.datagrams += 1;
-        let Some(target) = host_at(to, self.hosts) else { return };
+        let Some(target) = self.attack.nat.behind(to) else { return };
+        let source = self.attack.nat.source(from);
+        let passing = |arrives| Passing { way: Way { from, to: target }, source, data, arrives };
         let path = &mut self.paths[from * self.hosts + target];
         match path.fate(now, Protocol::Udp, [PORT, to.port()], data.len(), self.luck) {
-            Fate::Lost => {}
+            Fate::Lost => drop(self.attack.passes(now, passing(None), queue)),
             Fate::Rejected(error) => {
                 let back = now + micros(self.link.latency);
                 queue.push(back, NetItem::Bounced { host: from, to, error }.into());
             }
             Fate::Arrives { at, again, flipped } => {
+                let meddled = self.attack.passes(now, passing(Some(at)), queue);
+                if meddled.swallowed {
+                    return;
+                }
+                let at = at + meddled.late;
                 let mut copy = self.spare.pop().unwrap_or_default();
                 copy.clear();
                 copy.extend_from_slice(data);
@@ -190,8 +203,9 @@ impl Net {
                     let bit = usize::try_from(bit % (copy.len() as u64 * 8)).expect("within a datagram");
                     copy[bit / 8] ^= 1 << (bit % 8);
                 }
-                let whole = flipped.is_none() && again.is_none();
-                let datagram = |data| NetItem::Datagram { to: target, from: address(from), data, whole };
+                let whole = flipped.is_none() && again.is_none() && meddled.first;
+                let truth = Some(source).filter(|_| flipped.is_none());
+                let datagram = |data| NetItem::Datagram { to: target, from: source, data, whole, truth };
                 if let Some(again) = again {
                     queue.push(again, datagram(copy.clone()).into());
                 }
@@ -210,14 +224,15 @@ impl Net {
     /// Something that was under way arrives.
     pub(crate) fn handle(&mut self, now: u64, item: NetItem, queue: &mut Queue<Item>, out: &mut Vec<Delivery>) {
         match item {
-            NetItem::Datagram { to, from, data, whole } => match self.machines[to] {
-                Machine::Running => out.push(Delivery::Datagram { to, from, data, whole }),
+            NetItem::Datagram { to, from, data, whole, truth } => match self.machines[to] {
+                Machine::Running => out.push(Delivery::Datagram { to, from, data, whole, truth }),
                 Machine::Idle => {
-                    if let Some(host) = host_at(from, self.hosts) {
+                    if let Some(host) = self.attack.nat.behind(from) {
                         let fate =
                             self.paths[to * self.hosts + host].fate(now, Protocol::Udp, [PORT; 2], 28, self.luck);
                         if let Fate::Arrives { at, .. } = fate {
-                            let bounced = NetItem::Bounced { host, to: address(to), error: NetError::Refused };
+                            let to = self.attack.nat.source(to);
+                            let bounced = NetItem::Bounced { host, to, error: NetError::Refused };
                             queue.push(at, bounced.into());
                         }
                     }

@@ -19,7 +19,7 @@ use crate::luck::Purpose;
 use crate::net::link::{Fate, micros};
 use crate::net::{Delivery, EndRef, Machine, Net, NetItem};
 use crate::queue::Queue;
-use crate::scenario::{PORT, Protocol, address, host_at};
+use crate::scenario::{PORT, Protocol, Way, address, host_at};
 
 /// The most bytes under way.
 const WINDOW: usize = 65_536;
@@ -152,6 +152,14 @@ impl Net {
     /// Connections between two hosts are forgotten by what is between them.
     pub(crate) fn vanish(&mut self, a: usize, b: usize) {
         for conn in self.conns.values_mut().filter(|conn| between(conn, a, b)) {
+            conn.vanished = true;
+            self.resets += 1;
+        }
+    }
+
+    /// Connections of this host are forgotten by what is before it.
+    pub(crate) fn vanish_all(&mut self, host: usize) {
+        for conn in self.conns.values_mut().filter(|conn| conn.hosts.contains(&host)) {
             conn.vanished = true;
             self.resets += 1;
         }
@@ -460,9 +468,23 @@ impl Net {
             }
             Fate::Arrives { at, .. } => {
                 let to = EndRef { side: from.side.other(), ..from };
+                let way = Way { from: conn.hosts[mine], to: conn.hosts[theirs] };
+                let segment = self.meddle(at, way, [to, from], segment, queue);
                 queue.push(at, NetItem::Segment { to, segment }.into());
             }
         }
+    }
+
+    /// What somebody on the way makes of a segment.
+    fn meddle(&mut self, at: u64, way: Way, ends: [EndRef; 2], segment: Segment, queue: &mut Queue<Item>) -> Segment {
+        let Segment::Data { offset, bytes, fin } = segment else { return segment };
+        let Some(meddled) = self.attack.segment(way, &bytes) else { return Segment::Data { offset, bytes, fin } };
+        for (end, reset) in ends.into_iter().zip(meddled.resets) {
+            if reset {
+                queue.push(at, NetItem::Segment { to: end, segment: Segment::Reset }.into());
+            }
+        }
+        Segment::Data { offset, bytes: meddled.bytes, fin }
     }
 
     fn arm(&mut self, now: u64, at: EndRef, queue: &mut Queue<Item>) {

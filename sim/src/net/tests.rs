@@ -5,6 +5,7 @@ use core::time::Duration;
 use burdock_core::NetError;
 
 use super::*;
+use crate::scenario::address;
 use crate::scenario::{Family, Verdict, Way};
 
 struct World {

@@ -3,6 +3,8 @@
 
 pub(crate) mod amplification;
 pub(crate) mod contract;
+pub(crate) mod elsewhere;
+pub(crate) mod forged;
 pub(crate) mod genuine;
 pub(crate) mod ledger;
 pub(crate) mod payload;

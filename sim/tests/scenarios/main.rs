@@ -1,6 +1,7 @@
 //! Whole sessions in the simulated network. A test that proves a promise of the protocol begins
 //! with the promise's id.
 
+mod attack;
 mod delivery;
 mod determinism;
 mod dialling;
