@@ -1,4 +1,5 @@
 //! The real driver on loopback, and those who knock without meaning it.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use core::time::Duration;
 use std::net::SocketAddr;
