@@ -266,7 +266,7 @@ fn d1_cookies_move_an_init_once_each_time_that_it_is_sent() {
     assert_eq!(genuine.len(), COOKIE_LEN);
     assert!(genuine.len() < bytes.len());
     let mut turn = CookieTurn::default();
-    let mut on_cookie = |turn: &mut CookieTurn, bytes: &[u8]| turn.on_cookie(&responder(), &init(1), &reply(bytes));
+    let on_cookie = |turn: &mut CookieTurn, bytes: &[u8]| turn.on_cookie(&responder(), &init(1), &reply(bytes));
     assert_eq!(on_cookie(&mut turn, &genuine), Reply::Resend([5; 16]));
     let second = key.seal(7, [2; 24], [6; 16], &parsed(&bytes).mac1);
     assert_eq!(on_cookie(&mut turn, &second), Reply::Keep([6; 16]));

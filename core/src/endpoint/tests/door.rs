@@ -45,7 +45,7 @@ fn is_cookie(packet: &[u8]) -> bool {
 /// Lets two endpoints talk until they have nothing more to say; whatever goes elsewhere is lost. Returns what each
 /// told its application, and how many INITs the first sent.
 fn talk(one: (&mut Bench, SocketAddr), other: (&mut Bench, SocketAddr), first: Done) -> ([Vec<UpdateKind>; 2], usize) {
-    let mut nodes = [one, other];
+    let nodes = [one, other];
     let mut updates = [Vec::new(), Vec::new()];
     let mut inits = 0;
     let mut done = first;
@@ -348,16 +348,16 @@ fn d5_dribbling_streams_hold_nobody_up() {
             let stream = bench.endpoint.stream_accepted(bench.now, forger.addr).unwrap();
             genuine = Some((stream, asked, bench.now));
         }
-        if let Some((stream, asked, came)) = &genuine {
-            if ms == 550 {
-                let answer = bench.stream_packet(*stream, &asked.packet);
-                let mut epoch = asked.finish(&answer.written[stream][2..]).unwrap().0;
-                done.closed.extend(answer.closed);
-                bench.pass(Duration::from_millis(50));
-                let opened = bench.stream_packet(*stream, &epoch.seal(&[Frame::Confirm]));
-                assert!(opened.connected().is_some());
-                served = Some(bench.now.saturating_since(*came));
-            }
+        if ms == 550
+            && let Some((stream, asked, came)) = &genuine
+        {
+            let answer = bench.stream_packet(*stream, &asked.packet);
+            let mut epoch = asked.finish(&answer.written[stream][2..]).unwrap().0;
+            done.closed.extend(answer.closed);
+            bench.pass(Duration::from_millis(50));
+            let opened = bench.stream_packet(*stream, &epoch.seal(&[Frame::Confirm]));
+            assert!(opened.connected().is_some());
+            served = Some(bench.now.saturating_since(*came));
         }
         for (stream, sent) in &mut alive {
             if (ms + stream.get() as usize).is_multiple_of(100) {
