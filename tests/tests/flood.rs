@@ -48,7 +48,7 @@ struct Host {
 impl Host {
     fn new(n: u8, addr: SocketAddr) -> Self {
         let identity = Identity::from_bytes([n; 32]);
-        let mut endpoint = Endpoint::new(Config::streamer(), identity, [n + 100; 32]).unwrap();
+        let mut endpoint = Endpoint::new(Config::streamer(), identity, [n + 100; 32]).expect("valid");
         endpoint.set_accept(AcceptPolicy::anyone());
         Self { endpoint, addr, connected: false, tries: 0 }
     }
@@ -70,7 +70,7 @@ impl Host {
     }
 }
 
-// Mutation: `admit` without `under_load`, or `RateLimiter::allow` inserting into a full table, makes this fail.
+// Mutation: `admit` without `without_cookie.take` makes this fail.
 #[test]
 fn d2_a_million_first_messages_from_65536_addresses() {
     let home = SocketAddr::from(([192, 0, 2, 1], 1000));

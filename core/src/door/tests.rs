@@ -22,7 +22,7 @@ fn at(addr: &str) -> SocketAddr {
     addr.parse().unwrap()
 }
 
-// Mutation: `Source::V6` with six bytes, or `to_canonical` left out, makes this fail.
+// Mutation: `to_canonical` left out makes this fail.
 #[test]
 fn d3_a_source_is_an_ipv4_address_or_a_64() {
     let of = |addr: &str| Source::of(addr.parse().unwrap());
@@ -109,7 +109,7 @@ proptest! {
         }
     }
 
-    // Mutation: `room` without the case of the class, or with `known` for `false` in the last one, makes this fail.
+    // Mutation: `true` for `false` in `room` makes this fail.
     #[test]
     fn d2_the_table_is_bounded_fair_and_strangers_never_evict_known_peers(
         steps in prop::collection::vec((0_u32..6, any::<bool>(), prop::option::weighted(0.2, 0_usize..40)), 1..300),
@@ -313,7 +313,7 @@ fn d2_an_initiator_keeps_cookies_for_120_s_and_a_bounded_number() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    // Mutation: `under_load` without the table, or without the bucket, makes this fail.
+    // Mutation: `under_load` without the table, or `without_cookie.take` left out, makes this fail.
     #[test]
     fn d2_under_load_nobody_is_read_without_a_cookie(
         callers in prop::collection::vec((0_u64..10_000, 0_u32..50, any::<bool>(), 0_usize..256, 0_usize..20), 1..500),
@@ -340,6 +340,7 @@ proptest! {
         prop_assert!(by_source.values().all(|times| within(times, limits.source_rate, limits.source_burst)));
     }
 
+    // Mutation: `unproven` in place of `proven` in `admit` makes this fail.
     #[test]
     fn d2_who_has_a_proven_address_is_not_limited_by_forgers_of_it(
         forged in prop::collection::vec(0_u64..1_000, 100..1_000),

@@ -75,7 +75,7 @@ fn connected(updates: &[UpdateKind]) -> bool {
     updates.iter().any(|kind| matches!(kind, UpdateKind::Connected { .. }))
 }
 
-// Mutation: `on_init` sending the answer twice for a repeated INIT, or COOKIEs of 1,300 bytes, makes this fail.
+// Mutation: `on_init` sending the answer twice for a repeated INIT makes this fail.
 #[test]
 fn d1_a_silent_initiator_gets_no_more_than_it_sent() {
     for config in [config(), under_load()] {
@@ -100,12 +100,12 @@ fn d1_a_silent_initiator_gets_no_more_than_it_sent() {
         assert!(done.is_nothing());
         assert_eq!(accounts.len(), 4);
         let ratio = accounts.values().map(|(received, sent)| *sent as f64 / *received as f64).fold(0.0, f64::max);
-        assert!(ratio > 0.0);
+        assert!(ratio > 0.0 && ratio <= 1.0);
         burdock_ledger::reached("D1", "bytes answered per byte received", ratio);
     }
 }
 
-// Mutation: `mac1.verify` after `admit`, or `unproven.allow` before the test of the load, makes this fail.
+// Mutation: `on_init` without `mac1.verify`, or `admit` without `without_cookie.take`, makes this fail.
 #[test]
 fn d2_a_flood_costs_little_and_a_genuine_peer_gets_in() {
     let config = config();
@@ -348,16 +348,16 @@ fn d5_dribbling_streams_hold_nobody_up() {
             let stream = bench.endpoint.stream_accepted(bench.now, forger.addr).unwrap();
             genuine = Some((stream, asked, bench.now));
         }
-        if let Some((stream, asked, came)) = &genuine {
-            if ms == 550 {
-                let answer = bench.stream_packet(*stream, &asked.packet);
-                let mut epoch = asked.finish(&answer.written[stream][2..]).unwrap().0;
-                done.closed.extend(answer.closed);
-                bench.pass(Duration::from_millis(50));
-                let opened = bench.stream_packet(*stream, &epoch.seal(&[Frame::Confirm]));
-                assert!(opened.connected().is_some());
-                served = Some(bench.now.saturating_since(*came));
-            }
+        if ms == 550
+            && let Some((stream, asked, came)) = &genuine
+        {
+            let answer = bench.stream_packet(*stream, &asked.packet);
+            let mut epoch = asked.finish(&answer.written[stream][2..]).unwrap().0;
+            done.closed.extend(answer.closed);
+            bench.pass(Duration::from_millis(50));
+            let opened = bench.stream_packet(*stream, &epoch.seal(&[Frame::Confirm]));
+            assert!(opened.connected().is_some());
+            served = Some(bench.now.saturating_since(*came));
         }
         for (stream, sent) in &mut alive {
             if (ms + stream.get() as usize).is_multiple_of(100) {
@@ -381,7 +381,7 @@ fn d5_dribbling_streams_hold_nobody_up() {
     assert!(turned_away.streams_evicted > 0);
 }
 
-// Mutation: `unproven_in_the_way` with the first case alone makes this fail.
+// Mutation: `unproven_in_the_way` without the first case makes this fail.
 #[test]
 fn d5_a_source_that_opens_many_streams_closes_its_own() {
     let config = config();
