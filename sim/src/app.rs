@@ -161,7 +161,7 @@ impl World {
                 return Ok(());
             }
             let (key, number) = (known.key, self.ledger.next_number(known.key));
-            let sender = u8::try_from(host).expect("at most 200 hosts");
+            let sender = u16::try_from(host).expect("at most 5,000 hosts");
             let label = Label { host: sender, channel, session: key.1, number, len };
             let data = payload::write(label, self.luck);
             match process.endpoint.send(time, session, channel, data.clone()) {
@@ -238,7 +238,9 @@ impl World {
         if self.trace.full() && matches!(update.kind, UpdateKind::Message | UpdateKind::Outcome { .. }) {
             self.note(host, format_args!("#{} {:?}", key.1, update.kind));
         }
-        self.updates.told(burdock_core::Time::from_micros(self.now), key, &update)?;
+        let process = self.hosts[host].process.as_ref().expect("it has an inbox");
+        // By its own clock: the core has no other.
+        self.updates.told(process.clock.seen(self.now), key, &update)?;
         match update.kind {
             UpdateKind::Connected { peer: named, transport, inbound, .. } => {
                 require(self.keys.get(&named) == Some(&peer), "updates", || {

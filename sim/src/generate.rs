@@ -7,7 +7,8 @@ use burdock_core::{Config, Ladder, Schedule};
 
 use crate::luck::{Draws, Luck};
 use crate::scenario::{
-    Accept, Ending, Family, Fault, FaultKind, Host, Link, Op, Protocol, Reader, Scenario, Trouble, Verdict, Way, What,
+    Accept, Ending, Family, Fault, FaultKind, Host, Link, Op, Protocol, Reader, Scenario, Trouble, Verdict,
+    WakeTrouble, Way, What,
 };
 
 /// Rows of draws that belong to no family.
@@ -29,7 +30,7 @@ impl Scenario {
         let luck = Luck::of(seed);
         let mut draws = Draws::new(luck, TOPOLOGY);
         let count = if draws.one_in(6) { 3 } else { 2 };
-        let healed = draws.between(5_000, 30_000);
+        let healed = draws.between(10_000, 60_000) * if draws.one_in(8) { 4 } else { 1 };
         let link = Link {
             latency: Duration::from_micros(draws.pick(&[500, 2_000, 10_000, 25_000, 60_000, 150_000])),
             mtu: 1_500,
@@ -175,8 +176,10 @@ impl Swarm {
                 self.scenario.faults.push(Fault::path(family, way, trouble, from, until));
             }
             Family::Outage => {
-                for _ in 0..draws.between(1, 2) {
-                    let (from, until) = self.window(draws, 200, 15_000);
+                for _ in 0..draws.between(1, 4) {
+                    // Some are over before anybody notices; some outlast the silence that is borne.
+                    let (shortest, longest) = draws.pick(&[(200, 8_000), (6_000, 25_000)]);
+                    let (from, until) = self.window(draws, shortest, longest);
                     let trouble = Trouble::Block { protocol: None, port: None, verdict: Verdict::Drop };
                     self.both_ways(family, &trouble, from, until);
                 }
@@ -236,7 +239,47 @@ impl Swarm {
                     self.scenario.ops.push(Op { at: ms(draws.below(self.healed)), host, what });
                 }
             }
+            Family::Stop | Family::ClockJump | Family::LateWake | Family::LostWake | Family::DoubledWake => {
+                for _ in 0..draws.between(1, 3) {
+                    let host = usize::from(draws.one_in(2));
+                    self.clock(family, draws, host);
+                }
+            }
         }
+    }
+
+    /// What a process makes of time.
+    fn clock(&mut self, family: Family, draws: &mut Draws, host: usize) {
+        let mille = |draws: &mut Draws, low, high| u32::try_from(draws.between(low, high)).expect("at most 1000");
+        let span = draws.pick(&[20, 500, 5_000, 20_000, 60_000, 180_000]);
+        let (from, mut until) = self.window(draws, span / 2, span);
+        let kind = match family {
+            Family::Stop => FaultKind::Stop { host, clock_stands: draws.one_in(2) },
+            Family::ClockJump if draws.one_in(2) => {
+                // For good: a clock that came back would stand still for as long.
+                until = None;
+                let by = draws.pick(&[10, 1_000, 30_000, 600_000, 3_600_000]);
+                FaultKind::ClockJump { host, by: ms(draws.between(1, by)), back: false }
+            }
+            Family::ClockJump => {
+                let by = draws.pick(&[10, 1_000, 30_000, 3_600_000]);
+                FaultKind::ClockJump { host, by: ms(draws.between(1, by)), back: true }
+            }
+            Family::LateWake => {
+                let most = draws.pick(&[5, 100, 2_000]);
+                let up_to = ms(draws.between(1, most));
+                FaultKind::Wakes { host, trouble: WakeTrouble::Late { up_to } }
+            }
+            Family::LostWake => {
+                let per_mille = mille(draws, 10, 500);
+                FaultKind::Wakes { host, trouble: WakeTrouble::Lost { per_mille } }
+            }
+            _ => {
+                let per_mille = mille(draws, 50, 1_000);
+                FaultKind::Wakes { host, trouble: WakeTrouble::Doubled { per_mille } }
+            }
+        };
+        self.scenario.faults.push(Fault { from, until, family, kind });
     }
 
     /// From some moment to another, before everything is healed; often from the beginning.

@@ -18,6 +18,7 @@
 //! packets is in `net`; what must hold is in `oracle`.
 
 mod app;
+mod clock;
 mod generate;
 mod host;
 mod item;
@@ -39,7 +40,7 @@ pub use lab::Lab;
 pub use oracle::ledger::Stream;
 pub use oracle::payload::HEADER;
 pub use presets::Gone;
-pub use report::{Failure, Report, Told};
+pub use report::{Failure, Knock, Report, Told};
 pub use run::{Options, check, run};
 pub use scenario::{Family, Scenario, ScenarioError};
 pub use table::{Row, Table};

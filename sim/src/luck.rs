@@ -27,6 +27,11 @@ pub(crate) enum Purpose {
     ShortWrite = 15,
     EarlyTick = 16,
     Filling = 17,
+    LateWake = 30,
+    LostWake = 31,
+    DoubledWake = 32,
+    DoubledWhen = 33,
+    TimersFirst = 34,
 }
 
 /// The luck of one scenario.

@@ -353,7 +353,7 @@ impl Ledger {
 /// What a message's payload says of itself.
 fn label_of(key: SessionKey, number: u32, message: &Message) -> Label {
     Label {
-        host: u8::try_from(key.0).unwrap_or(u8::MAX),
+        host: u16::try_from(key.0).unwrap_or(u16::MAX),
         channel: message.channel,
         session: key.1,
         number,
