@@ -17,9 +17,6 @@ use crate::oracle::{Verdict, contract};
 use crate::scenario::WakeTrouble;
 use crate::world::World;
 
-/// Bytes of datagrams that a kernel keeps for a process that does not read (Linux: `rmem_default`).
-const SOCKET_BUFFER: usize = 212_992;
-
 /// The clock that a process reads.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -29,7 +26,7 @@ pub(crate) struct Clock {
     stood: u64,
     /// Where it has jumped to, by fault.
     jumps: BTreeMap<usize, i64>,
-    /// The latest time that it ever showed.
+    /// The latest time that the core was told.
     seen: Cell<u64>,
 }
 
@@ -43,37 +40,30 @@ impl Clock {
         i128::from(self.start) - i128::from(self.stood) + self.jumps.values().copied().map(i128::from).sum::<i128>()
     }
 
-    /// What it shows at `now`.
+    fn shown(&self, now: u64) -> u64 {
+        u64::try_from((i128::from(now) + self.ahead()).max(0)).unwrap_or(u64::MAX)
+    }
+
+    /// What it shows at `now`, to tell the core.
     pub(crate) fn read(&self, now: u64) -> Time {
-        let shown = u64::try_from((i128::from(now) + self.ahead()).max(0)).unwrap_or(u64::MAX);
+        let shown = self.shown(now);
         self.seen.set(self.seen.get().max(shown));
         Time::from_micros(shown)
     }
 
     /// What the core takes it for: a clock that went back stands still.
     pub(crate) fn seen(&self, now: u64) -> Time {
-        self.read(now);
-        Time::from_micros(self.seen.get())
+        Time::from_micros(self.shown(now).max(self.seen.get()))
     }
 
     /// For how long the core will think so.
     pub(crate) fn behind(&self, now: u64) -> u64 {
-        self.seen(now).as_micros() - self.read(now).as_micros()
+        self.seen.get().saturating_sub(self.shown(now))
     }
 
     /// The time of the run at which it will show `time`.
     pub(crate) fn shows(&self, time: Time) -> u64 {
         u64::try_from((i128::from(time.as_micros()) - self.ahead()).max(0)).unwrap_or(u64::MAX)
-    }
-
-    fn jump(&mut self, now: u64, fault: usize, by: i64) {
-        self.read(now);
-        self.jumps.insert(fault, by);
-    }
-
-    fn jump_back(&mut self, now: u64, fault: usize) -> bool {
-        self.read(now);
-        self.jumps.remove(&fault).is_some()
     }
 }
 
@@ -85,8 +75,8 @@ pub(crate) struct Stopped {
     since: u64,
     clock_stands: bool,
     waiting: VecDeque<Waiting>,
-    /// Bytes of the datagrams among it.
-    datagrams: usize,
+    /// Bytes that are left for datagrams.
+    room: usize,
 }
 
 #[derive(Debug)]
@@ -99,10 +89,8 @@ impl Stopped {
     /// False if it was dropped.
     fn keep(&mut self, delivery: Delivery) -> bool {
         if let Delivery::Datagram { data, .. } = &delivery {
-            if self.datagrams + data.len() > SOCKET_BUFFER {
-                return false;
-            }
-            self.datagrams += data.len();
+            let Some(left) = self.room.checked_sub(data.len()) else { return false };
+            self.room = left;
         }
         self.waiting.push_back(Waiting::Arrived(delivery));
         true
@@ -141,13 +129,13 @@ impl World {
         None
     }
 
-    pub(crate) fn stop(&mut self, fault: usize, host: usize, clock_stands: bool) {
+    pub(crate) fn stop(&mut self, fault: usize, host: usize, clock_stands: bool, buffer: u32) {
         let now = self.now;
         let Some(process) = self.hosts[host].process.as_mut().filter(|process| process.stopped.is_none()) else {
             return;
         };
-        process.clock.read(now);
-        process.stopped = Some(Stopped { fault, since: now, clock_stands, waiting: VecDeque::new(), datagrams: 0 });
+        process.stopped =
+            Some(Stopped { fault, since: now, clock_stands, waiting: VecDeque::new(), room: buffer as usize });
         self.net.set_stopped(host, true);
         self.table.event(if clock_stands { "stopped_with_its_clock" } else { "stopped" });
         self.note(host, format_args!("is stopped"));
@@ -178,17 +166,15 @@ impl World {
 
     /// Its driver does not notice; it sees the new time when something happens next.
     pub(crate) fn clock_jumps(&mut self, fault: usize, host: usize, by: u64, back: bool) {
-        let now = self.now;
         let Some(process) = &mut self.hosts[host].process else { return };
         let by = i64::try_from(by).unwrap_or(i64::MAX);
-        process.clock.jump(now, fault, if back { -by } else { by });
+        process.clock.jumps.insert(fault, if back { -by } else { by });
         self.table.event(if back { "clock_back" } else { "clock_forward" });
     }
 
     pub(crate) fn clock_is_right_again(&mut self, fault: usize, host: usize) -> Verdict {
-        let now = self.now;
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-        if process.clock.jump_back(now, fault) {
+        if process.clock.jumps.remove(&fault).is_some() {
             process.wake = None;
             return self.settle_unless_stopped(host);
         }
@@ -250,8 +236,9 @@ impl World {
         if process.incarnation != incarnation || process.stopped.is_some() {
             return Ok(());
         }
-        let (time, before) = (process.time(now), process.due());
+        let before = process.due();
         if before.is_none_or(|due| due > process.clock.seen(now)) {
+            let time = process.time(now);
             process.endpoint.handle(time, Event::Tick);
             let after = process.due();
             let action = process.endpoint.poll_action(time, &mut state.buffer);
@@ -271,12 +258,13 @@ mod tests {
     fn a_clock_that_goes_back_stands_still_until_it_has_caught_up() {
         let mut clock = Clock::new(7_000_000_000);
         assert_eq!(clock.read(5).as_micros(), 7_000_000_005);
-        clock.jump(10, 0, -HOUR);
+        clock.read(10);
+        clock.jumps.insert(0, -HOUR);
         assert_eq!(clock.read(11).as_micros(), 3_400_000_011);
         assert_eq!(clock.seen(11).as_micros(), 7_000_000_010);
         assert_eq!(clock.behind(11), 3_600_000_000 - 1);
         assert_eq!(clock.shows(Time::from_micros(7_000_000_020)), 3_600_000_020);
-        assert!(clock.jump_back(12, 0) && !clock.jump_back(12, 0));
+        clock.jumps.clear();
         assert_eq!(clock.seen(20).as_micros(), 7_000_000_020);
         assert_eq!(clock.behind(20), 0);
     }
@@ -284,7 +272,8 @@ mod tests {
     #[test]
     fn a_clock_never_shows_less_than_nothing() {
         let mut clock = Clock::new(0);
-        clock.jump(5, 3, -HOUR);
+        clock.read(5);
+        clock.jumps.insert(3, -HOUR);
         assert_eq!(clock.read(6), Time::ZERO);
         assert_eq!(clock.seen(6).as_micros(), 5);
         assert_eq!(clock.shows(Time::from_micros(8)), 3_600_000_008);

@@ -30,7 +30,7 @@ impl Scenario {
         let luck = Luck::of(seed);
         let mut draws = Draws::new(luck, TOPOLOGY);
         let count = if draws.one_in(6) { 3 } else { 2 };
-        let healed = draws.between(10_000, 60_000) * if draws.one_in(8) { 4 } else { 1 };
+        let healed = draws.between(20_000, 80_000) * if draws.one_in(8) { 4 } else { 1 };
         let link = Link {
             latency: Duration::from_micros(draws.pick(&[500, 2_000, 10_000, 25_000, 60_000, 150_000])),
             mtu: 1_500,
@@ -99,12 +99,16 @@ struct Swarm {
 }
 
 impl Swarm {
-    /// Everybody dials the second host.
+    /// Everybody dials the second host, and looks now and then whether that has ended.
     fn dials(&mut self, draws: &mut Draws) {
         for host in [0, 2].into_iter().filter(|host| *host < self.scenario.hosts.len()) {
             let at = ms(draws.below(50));
             let what = What::Connect { to: 1, by_name: draws.one_in(6) };
             self.scenario.ops.push(Op { at, host, what });
+            let again = draws.between(5_000, 15_000);
+            for at in (1..self.healed / again).map(|n| ms(n * again)) {
+                self.scenario.ops.push(Op { at, host, what: What::Connect { to: 1, by_name: false } });
+            }
         }
     }
 
@@ -170,7 +174,7 @@ impl Swarm {
             Family::UdpBlocked => self.firewall(family, draws, Protocol::Udp),
             Family::TcpBlocked => self.firewall(family, draws, Protocol::Tcp),
             Family::OneWay => {
-                let (from, until) = self.window(draws, 200, 8_000);
+                let (from, until) = self.window(draws, 200, 30_000);
                 let way = if draws.one_in(2) { Way { from: 0, to: 1 } } else { Way { from: 1, to: 0 } };
                 let trouble = Trouble::Block { protocol: None, port: None, verdict: Verdict::Drop };
                 self.scenario.faults.push(Fault::path(family, way, trouble, from, until));
@@ -178,20 +182,22 @@ impl Swarm {
             Family::Outage => {
                 for _ in 0..draws.between(1, 4) {
                     // Some are over before anybody notices; some outlast the silence that is borne.
-                    let (shortest, longest) = draws.pick(&[(200, 8_000), (6_000, 25_000)]);
+                    let (shortest, longest) = draws.pick(&[(200, 8_000), (8_000, 40_000), (15_000, 40_000)]);
                     let (from, until) = self.window(draws, shortest, longest);
                     let trouble = Trouble::Block { protocol: None, port: None, verdict: Verdict::Drop };
                     self.both_ways(family, &trouble, from, until);
                 }
             }
             Family::Reset => {
-                for _ in 0..draws.between(1, 4) {
+                self.on_tcp(family, draws);
+                for _ in 0..draws.between(2, 5) {
                     let way = draws.pick(&[Way { from: 0, to: 1 }, Way { from: 1, to: 0 }]);
                     self.moment(family, draws, FaultKind::Reset { way });
                 }
             }
             Family::HalfOpen => {
-                for _ in 0..draws.between(1, 2) {
+                self.on_tcp(family, draws);
+                for _ in 0..draws.between(1, 3) {
                     self.moment(family, draws, FaultKind::HalfOpen { way: Way { from: 0, to: 1 } });
                 }
             }
@@ -254,7 +260,11 @@ impl Swarm {
         let span = draws.pick(&[20, 500, 5_000, 20_000, 60_000, 180_000]);
         let (from, mut until) = self.window(draws, span / 2, span);
         let kind = match family {
-            Family::Stop => FaultKind::Stop { host, clock_stands: draws.one_in(2) },
+            Family::Stop => {
+                // The last one is what Linux has.
+                let buffer = draws.pick(&[3_000, 30_000, 212_992]);
+                FaultKind::Stop { host, clock_stands: draws.one_in(2), buffer }
+            }
             Family::ClockJump if draws.one_in(2) => {
                 // For good: a clock that came back would stand still for as long.
                 until = None;
@@ -307,6 +317,15 @@ impl Swarm {
     fn both_ways(&mut self, family: Family, trouble: &Trouble, from: Duration, until: Option<Duration>) {
         for way in [Way { from: 0, to: 1 }, Way { from: 1, to: 0 }] {
             self.scenario.faults.push(Fault::path(family, way, trouble.clone(), from, until));
+        }
+    }
+
+    /// What happens to connections matters when a session is on one: often there is no UDP.
+    fn on_tcp(&mut self, family: Family, draws: &mut Draws) {
+        if draws.one_in(2) {
+            let verdict = if draws.one_in(4) { Verdict::Reject } else { Verdict::Drop };
+            let trouble = Trouble::Block { protocol: Some(Protocol::Udp), port: None, verdict };
+            self.both_ways(family, &trouble, Duration::ZERO, Some(ms(self.healed)));
         }
     }
 

@@ -63,7 +63,7 @@ pub(crate) struct AppSession {
 }
 
 impl Process {
-    /// What its clock shows.
+    /// What its clock shows, to tell the core.
     pub(crate) fn time(&self, now: u64) -> Time {
         self.clock.read(now)
     }

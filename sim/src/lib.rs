@@ -39,7 +39,7 @@ mod world;
 pub use lab::Lab;
 pub use oracle::ledger::Stream;
 pub use oracle::payload::HEADER;
-pub use presets::Gone;
+pub use presets::{Cut, Gone};
 pub use report::{Failure, Knock, Report, Told};
 pub use run::{Options, check, run};
 pub use scenario::{Family, Scenario, ScenarioError};

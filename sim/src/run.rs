@@ -229,7 +229,7 @@ impl World {
             let streams = (process.streams.len(), self.net.held_by(host));
             status.push(format!("{name}: next timer {:?}, streams {streams:?}", process.endpoint.poll_timeout()));
             for (id, session) in &process.sessions {
-                let snapshot = process.endpoint.status(process.time(self.now), *id);
+                let snapshot = process.endpoint.status(process.clock.seen(self.now), *id);
                 status.push(format!("{name} #{} with host {}: {snapshot:?}", session.key.1, session.peer));
             }
         }

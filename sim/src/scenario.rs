@@ -157,6 +157,8 @@ pub enum FaultKind {
         host: usize,
         /// Whether its clock stands still meanwhile, as that of a machine that sleeps.
         clock_stands: bool,
+        /// Bytes of datagrams that its kernel keeps for it.
+        buffer: u32,
     },
     /// The clock that the process reads jumps; when the fault is over, it jumps to where it would
     /// have been.

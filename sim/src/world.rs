@@ -268,7 +268,7 @@ impl World {
             }
             FaultKind::HalfOpen { way } => self.net.vanish(way.from, way.to),
             FaultKind::Crash { host, power } => self.crash(host, power),
-            FaultKind::Stop { host, clock_stands } => self.stop(index, host, clock_stands),
+            FaultKind::Stop { host, clock_stands, buffer } => self.stop(index, host, clock_stands, buffer),
             FaultKind::ClockJump { host, by, back } => self.clock_jumps(index, host, micros(by), back),
             FaultKind::Wakes { host, trouble } => self.hosts[host].wakes.push((index, trouble)),
         }
@@ -533,7 +533,6 @@ impl World {
         loop {
             self.mind(host)?;
             let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-            let time = process.time(self.now);
             let Some(due) = process.due() else { return Ok(()) };
             let seen = process.clock.seen(self.now);
             if due > seen {
@@ -551,7 +550,7 @@ impl World {
             ticks += 1;
             contract::standstill(host, seen, ticks)?;
             self.trace.step(self.now, host, "tick", 0, &[]);
-            process.endpoint.handle(time, Event::Tick);
+            process.endpoint.handle(process.clock.read(self.now), Event::Tick);
             if !self.drain(host)? {
                 let due = self.hosts[host].process.as_ref().and_then(|process| process.endpoint.poll_timeout());
                 contract::after_tick(host, seen, due)?;

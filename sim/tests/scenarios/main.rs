@@ -1,9 +1,11 @@
 //! Whole sessions in the simulated network. A test that proves a promise of the protocol begins
 //! with the promise's id.
 
+mod clocks;
 mod delivery;
 mod determinism;
 mod dialling;
+mod herd;
 mod reconnect;
 mod sweep;
 
