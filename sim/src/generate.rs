@@ -30,7 +30,7 @@ impl Scenario {
         let luck = Luck::of(seed);
         let mut draws = Draws::new(luck, TOPOLOGY);
         let count = if draws.one_in(6) { 3 } else { 2 };
-        let healed = draws.between(20_000, 80_000) * if draws.one_in(8) { 4 } else { 1 };
+        let healed = draws.between(20_000, 80_000) * if draws.one_in(4) { 3 } else { 1 };
         let link = Link {
             latency: Duration::from_micros(draws.pick(&[500, 2_000, 10_000, 25_000, 60_000, 150_000])),
             mtu: 1_500,
@@ -65,7 +65,7 @@ impl Scenario {
 fn host(luck: Luck, index: u64, name: &str, max_message: u32) -> Host {
     let mut draws = Draws::new(luck, CONFIG + index);
     let mut config = if draws.one_in(5) { Config::chat() } else { Config::streamer() };
-    config.attempts = draws.pick(&[config.attempts, config.attempts, 5, 2]);
+    config.attempts = draws.pick(&[config.attempts, config.attempts, config.attempts, 5, 2]);
     config.attempt_deadline = draws.pick(&[config.attempt_deadline, ms(5_000), ms(2_500)]);
     config.silence = draws.pick(&[config.silence, ms(10_000), ms(5_000)]);
     config.ladder = match draws.below(6) {
@@ -180,9 +180,9 @@ impl Swarm {
                 self.scenario.faults.push(Fault::path(family, way, trouble, from, until));
             }
             Family::Outage => {
-                for _ in 0..draws.between(1, 4) {
+                for _ in 0..draws.between(2, 5) {
                     // Some are over before anybody notices; some outlast the silence that is borne.
-                    let (shortest, longest) = draws.pick(&[(200, 8_000), (8_000, 40_000), (15_000, 40_000)]);
+                    let (shortest, longest) = draws.pick(&[(200, 8_000), (8_000, 30_000), (15_000, 40_000)]);
                     let (from, until) = self.window(draws, shortest, longest);
                     let trouble = Trouble::Block { protocol: None, port: None, verdict: Verdict::Drop };
                     self.both_ways(family, &trouble, from, until);
@@ -257,7 +257,7 @@ impl Swarm {
     /// What a process makes of time.
     fn clock(&mut self, family: Family, draws: &mut Draws, host: usize) {
         let mille = |draws: &mut Draws, low, high| u32::try_from(draws.between(low, high)).expect("at most 1000");
-        let span = draws.pick(&[20, 500, 5_000, 20_000, 60_000, 180_000]);
+        let span = draws.pick(&[20, 500, 5_000, 30_000, 60_000, 180_000]);
         let (from, mut until) = self.window(draws, span / 2, span);
         let kind = match family {
             Family::Stop => {

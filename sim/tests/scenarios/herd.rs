@@ -74,7 +74,7 @@ fn fullest(times: &mut [u64], span: u64) -> u64 {
 /// which is spread evenly over half of its wait.
 fn crowding(rounds: &mut [Round]) -> u64 {
     let over = (0..).zip(rounds).map(|(n, round)| {
-        let jitter = u64::try_from(Config::streamer().backoff.wait(n).as_micros() / 2).unwrap();
+        let jitter = u64::try_from(Config::streamer().backoff.wait(n).as_micros() / 2).expect("a wait fits");
         let mean = round.begun * 100_000 / jitter.max(100_000);
         fullest(&mut round.arrivals, 100_000).saturating_sub(3 * mean + 10)
     });
@@ -109,10 +109,10 @@ fn comes_back_in_order(cut: Cut, lasting: Duration, least_rounds: usize) {
     let cut_off = (1..=CLIENTS).filter(|host| lost(*host)).count();
     let mut rounds = rounds(&report);
     assert!(rounds.len() >= least_rounds, "{} rounds", rounds.len());
-    burdock_ledger::reached("C1", "clients cut at once", u32::try_from(cut_off).unwrap());
-    let crowding = u32::try_from(crowding(&mut rounds)).unwrap();
+    burdock_ledger::reached("C1", "clients cut at once", u32::try_from(cut_off).expect("a count"));
+    let crowding = u32::try_from(crowding(&mut rounds)).expect("a count");
     burdock_ledger::reached("C1", "arrivals in the fullest 100 ms over 3 x the mean + 10", crowding);
-    let attempts = u32::try_from(attempts_in_ten_minutes(&report)).unwrap();
+    let attempts = u32::try_from(attempts_in_ten_minutes(&report)).expect("a count");
     burdock_ledger::reached("C1", "attempts of one client in 10 minutes", attempts);
 }
 
