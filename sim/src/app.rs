@@ -138,7 +138,7 @@ impl World {
         self.note(host, format_args!("cancels its session with {name}"));
         self.drain(host)?;
         let process = self.hosts[host].process.as_ref().expect("it ran a moment ago");
-        require(process.endpoint.status(process.time(self.now), session).is_none(), "leftovers", || {
+        require(process.endpoint.status(process.clock.seen(self.now), session).is_none(), "leftovers", || {
             format!("host {host} cancelled a session that still has a status")
         })?;
         if dialling && process.dials == 1 && !process.heard && process.sessions.is_empty() {
@@ -155,13 +155,13 @@ impl World {
             let Some(outbox) = self.hosts[host].outbox.get(&to) else { return Ok(()) };
             let Some((channel, len)) = outbox.front().copied() else { return Ok(()) };
             let process = self.hosts[host].process.as_mut().expect("looked up above");
-            let time = process.time(self.now);
             let known = process.sessions.get_mut(&session).expect("what is current is known");
             if known.blocked {
                 return Ok(());
             }
+            let time = process.clock.read(self.now);
             let (key, number) = (known.key, self.ledger.next_number(known.key));
-            let sender = u8::try_from(host).expect("at most 200 hosts");
+            let sender = u16::try_from(host).expect("at most 5,000 hosts");
             let label = Label { host: sender, channel, session: key.1, number, len };
             let data = payload::write(label, self.luck);
             match process.endpoint.send(time, session, channel, data.clone()) {
@@ -199,7 +199,7 @@ impl World {
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
         for (session, key) in changed {
             // A snapshot includes every update, and nothing else.
-            if let Some(status) = process.endpoint.status(process.time(self.now), session) {
+            if let Some(status) = process.endpoint.status(process.clock.seen(self.now), session) {
                 self.table.state(status.state);
                 let seq = self.updates.seq(key);
                 require(status.seq == seq, "updates", || {
@@ -238,7 +238,9 @@ impl World {
         if self.trace.full() && matches!(update.kind, UpdateKind::Message | UpdateKind::Outcome { .. }) {
             self.note(host, format_args!("#{} {:?}", key.1, update.kind));
         }
-        self.updates.told(burdock_core::Time::from_micros(self.now), key, &update)?;
+        let process = self.hosts[host].process.as_ref().expect("it has an inbox");
+        // By its own clock: the core has no other.
+        self.updates.told(process.clock.seen(self.now), key, &update)?;
         match update.kind {
             UpdateKind::Connected { peer: named, transport, inbound, .. } => {
                 require(self.keys.get(&named) == Some(&peer), "updates", || {

@@ -8,7 +8,7 @@ use burdock_core::{Config, Ladder, Schedule};
 use crate::luck::{Draws, Luck};
 use crate::scenario::{
     Accept, Ending, Family, Fault, FaultKind, Forgery, Host, Link, OffPath, OnPath, OnStream, Op, Protocol, Reader,
-    Rebinding, Scenario, Trouble, Verdict, Way, What,
+    Rebinding, Scenario, Trouble, Verdict, WakeTrouble, Way, What,
 };
 
 /// Rows of draws that belong to no family.
@@ -31,7 +31,7 @@ impl Scenario {
         let luck = Luck::of(seed);
         let mut draws = Draws::new(luck, TOPOLOGY);
         let count = if draws.one_in(6) { 3 } else { 2 };
-        let healed = draws.between(5_000, 30_000);
+        let storm = draws.between(5_000, 40_000) * if draws.one_in(8) { 4 } else { 1 };
         let link = Link {
             latency: Duration::from_micros(draws.pick(&[500, 2_000, 10_000, 25_000, 60_000, 150_000])),
             mtu: 1_500,
@@ -48,17 +48,19 @@ impl Scenario {
             link,
             faults: Vec::new(),
             ops: Vec::new(),
-            ending: Ending::Converge { healed: ms(healed), closers },
+            ending: Ending::Stop { at: Duration::ZERO },
         };
-        let mut swarm = Swarm { luck, healed, scenario };
+        let mut swarm = Swarm { luck, storm, healed: storm, scenario };
         swarm.dials(&mut draws);
-        swarm.traffic();
         for family in Family::ALL {
             let mut draws = Draws::new(luck, FAMILIES + *family as u64);
             if draws.one_in(2) {
                 swarm.add(*family, &mut draws);
             }
         }
+        swarm.dials_again(&mut draws);
+        swarm.traffic();
+        swarm.scenario.ending = Ending::Converge { healed: ms(swarm.healed), closers };
         swarm.scenario
     }
 }
@@ -66,7 +68,7 @@ impl Scenario {
 fn host(luck: Luck, index: u64, name: &str, max_message: u32) -> Host {
     let mut draws = Draws::new(luck, CONFIG + index);
     let mut config = if draws.one_in(5) { Config::chat() } else { Config::streamer() };
-    config.attempts = draws.pick(&[config.attempts, config.attempts, 5, 2]);
+    config.attempts = draws.pick(&[config.attempts, config.attempts, config.attempts, 5, 2]);
     config.attempt_deadline = draws.pick(&[config.attempt_deadline, ms(5_000), ms(2_500)]);
     config.silence = draws.pick(&[config.silence, ms(10_000), ms(5_000)]);
     config.ladder = match draws.below(6) {
@@ -94,7 +96,10 @@ fn host(luck: Luck, index: u64, name: &str, max_message: u32) -> Host {
 
 struct Swarm {
     luck: Luck,
-    /// When the faults are over, in milliseconds.
+    /// Until when anything may happen at any time, in milliseconds.
+    storm: u64,
+    /// When the faults are over: after the storm come cuts, one after another, with time between
+    /// them for a session to be up.
     healed: u64,
     scenario: Scenario,
 }
@@ -106,6 +111,16 @@ impl Swarm {
             let at = ms(draws.below(50));
             let what = What::Connect { to: 1, by_name: draws.one_in(6) };
             self.scenario.ops.push(Op { at, host, what });
+        }
+    }
+
+    /// Who dialled looks now and then whether the session has ended.
+    fn dials_again(&mut self, draws: &mut Draws) {
+        for host in [0, 2].into_iter().filter(|host| *host < self.scenario.hosts.len()) {
+            let again = draws.between(5_000, 15_000);
+            for at in (1..self.healed / again).map(|n| ms(n * again)) {
+                self.scenario.ops.push(Op { at, host, what: What::Connect { to: 1, by_name: false } });
+            }
         }
     }
 
@@ -171,26 +186,28 @@ impl Swarm {
             Family::UdpBlocked => self.firewall(family, draws, Protocol::Udp),
             Family::TcpBlocked => self.firewall(family, draws, Protocol::Tcp),
             Family::OneWay => {
-                let (from, until) = self.window(draws, 200, 8_000);
+                let (from, until) = if draws.one_in(2) { self.cut(draws) } else { self.window(draws, 200, 8_000) };
                 let way = if draws.one_in(2) { Way { from: 0, to: 1 } } else { Way { from: 1, to: 0 } };
                 let trouble = Trouble::Block { protocol: None, port: None, verdict: Verdict::Drop };
                 self.scenario.faults.push(Fault::path(family, way, trouble, from, until));
             }
             Family::Outage => {
-                for _ in 0..draws.between(1, 2) {
-                    let (from, until) = self.window(draws, 200, 15_000);
+                for n in 0..draws.between(1, 4) {
+                    let (from, until) = if n < 2 { self.cut(draws) } else { self.window(draws, 200, 15_000) };
                     let trouble = Trouble::Block { protocol: None, port: None, verdict: Verdict::Drop };
                     self.both_ways(family, &trouble, from, until);
                 }
             }
             Family::Reset => {
-                for _ in 0..draws.between(1, 4) {
+                self.on_tcp(family, draws);
+                for _ in 0..draws.between(2, 5) {
                     let way = draws.pick(&[Way { from: 0, to: 1 }, Way { from: 1, to: 0 }]);
                     self.moment(family, draws, FaultKind::Reset { way });
                 }
             }
             Family::HalfOpen => {
-                for _ in 0..draws.between(1, 2) {
+                self.on_tcp(family, draws);
+                for _ in 0..draws.between(1, 3) {
                     self.moment(family, draws, FaultKind::HalfOpen { way: Way { from: 0, to: 1 } });
                 }
             }
@@ -222,10 +239,10 @@ impl Swarm {
             Family::Cancel => {
                 for _ in 0..draws.between(1, 2) {
                     let host = usize::from(draws.one_in(3));
-                    let at = if draws.one_in(2) { draws.below(400) } else { draws.below(self.healed) };
+                    let at = if draws.one_in(2) { draws.below(400) } else { draws.below(self.storm) };
                     let again = at + draws.pick(&[0, 1, 200, 2_000]);
                     self.scenario.ops.push(Op { at: ms(at), host, what: What::Cancel { to: 1 - host } });
-                    if host == 0 && again < self.healed {
+                    if host == 0 && again < self.storm {
                         let what = What::Connect { to: 1, by_name: false };
                         self.scenario.ops.push(Op { at: ms(again), host, what });
                     }
@@ -235,7 +252,13 @@ impl Swarm {
                 for _ in 0..draws.between(1, 4) {
                     let host = usize::from(draws.one_in(2));
                     let what = if draws.one_in(2) { What::RetryNow { to: 1 - host } } else { What::NetworkChanged };
-                    self.scenario.ops.push(Op { at: ms(draws.below(self.healed)), host, what });
+                    self.scenario.ops.push(Op { at: ms(draws.below(self.storm)), host, what });
+                }
+            }
+            Family::Stop | Family::ClockJump | Family::LateWake | Family::LostWake | Family::DoubledWake => {
+                for _ in 0..draws.between(1, 3) {
+                    let host = usize::from(draws.one_in(2));
+                    self.clock(family, draws, host);
                 }
             }
             Family::OnPath => {
@@ -311,21 +334,69 @@ impl Swarm {
         }
     }
 
-    /// From some moment to another, before everything is healed; often from the beginning.
+    /// What a process makes of time.
+    fn clock(&mut self, family: Family, draws: &mut Draws, host: usize) {
+        let mille = |draws: &mut Draws, low, high| u32::try_from(draws.between(low, high)).expect("at most 1000");
+        let span = draws.pick(&[20, 500, 5_000, 20_000, 60_000, 180_000]);
+        let cut = family == Family::Stop && draws.one_in(2);
+        let (from, mut until) = if cut { self.cut(draws) } else { self.window(draws, span / 2, span) };
+        let kind = match family {
+            Family::Stop => {
+                // The last one is what Linux has.
+                let buffer = draws.pick(&[3_000, 30_000, 212_992]);
+                FaultKind::Stop { host, clock_stands: draws.one_in(2), buffer }
+            }
+            Family::ClockJump if draws.one_in(2) => {
+                // For good: a clock that came back would stand still for as long.
+                until = None;
+                let by = draws.pick(&[10, 1_000, 30_000, 600_000, 3_600_000]);
+                FaultKind::ClockJump { host, by: ms(draws.between(1, by)), back: false }
+            }
+            Family::ClockJump => {
+                let by = draws.pick(&[10, 1_000, 30_000, 3_600_000]);
+                FaultKind::ClockJump { host, by: ms(draws.between(1, by)), back: true }
+            }
+            Family::LateWake => {
+                let most = draws.pick(&[5, 100, 2_000]);
+                let up_to = ms(draws.between(1, most));
+                FaultKind::Wakes { host, trouble: WakeTrouble::Late { up_to } }
+            }
+            Family::LostWake => {
+                let per_mille = mille(draws, 10, 500);
+                FaultKind::Wakes { host, trouble: WakeTrouble::Lost { per_mille } }
+            }
+            _ => {
+                let per_mille = mille(draws, 50, 1_000);
+                FaultKind::Wakes { host, trouble: WakeTrouble::Doubled { per_mille } }
+            }
+        };
+        self.scenario.faults.push(Fault { from, until, family, kind });
+    }
+
+    /// After all that was drawn before, when sessions have had some time to come up, and mostly for longer than
+    /// silence is borne.
+    fn cut(&mut self, draws: &mut Draws) -> (Duration, Option<Duration>) {
+        let from = self.healed + draws.between(4_000, 20_000);
+        let most = draws.pick(&[8_000, 25_000, 40_000]);
+        self.healed = from + draws.between(1_000, most);
+        (ms(from), Some(ms(self.healed)))
+    }
+
+    /// From some moment to another, before the storm is over; often from the beginning.
     fn window(&self, draws: &mut Draws, shortest: u64, longest: u64) -> (Duration, Option<Duration>) {
-        let from = if draws.one_in(4) { 0 } else { draws.below(self.healed * 3 / 4) };
-        let until = (from + draws.between(shortest, longest)).min(self.healed);
+        let from = if draws.one_in(4) { 0 } else { draws.below(self.storm * 3 / 4) };
+        let until = (from + draws.between(shortest, longest)).min(self.storm);
         (ms(from), Some(ms(until)))
     }
 
     fn moment(&mut self, family: Family, draws: &mut Draws, kind: FaultKind) {
-        let from = ms(draws.below(self.healed));
+        let from = ms(draws.below(self.storm));
         self.scenario.faults.push(Fault { from, until: None, family, kind });
     }
 
     /// In both directions, or in one.
     fn weather(&mut self, family: Family, draws: &mut Draws, trouble: Trouble) {
-        let (from, until) = self.window(draws, 1_000, self.healed);
+        let (from, until) = self.window(draws, 1_000, self.storm);
         let ways = draws.pick(&[&[(0, 1), (1, 0)][..], &[(0, 1), (1, 0)], &[(0, 1)], &[(1, 0)]]);
         for (one, other) in ways.iter().copied() {
             let way = Way { from: one, to: other };
@@ -339,10 +410,19 @@ impl Swarm {
         }
     }
 
+    /// What happens to connections matters when a session is on one: often there is no UDP.
+    fn on_tcp(&mut self, family: Family, draws: &mut Draws) {
+        if draws.one_in(3) {
+            let verdict = if draws.one_in(4) { Verdict::Reject } else { Verdict::Drop };
+            let trouble = Trouble::Block { protocol: Some(Protocol::Udp), port: None, verdict };
+            self.both_ways(family, &trouble, Duration::ZERO, Some(ms(self.storm)));
+        }
+    }
+
     fn firewall(&mut self, family: Family, draws: &mut Draws, protocol: Protocol) {
         let verdict = if draws.one_in(4) { Verdict::Reject } else { Verdict::Drop };
         let trouble = Trouble::Block { protocol: Some(protocol), port: None, verdict };
-        let (from, until) = self.window(draws, 500, self.healed);
+        let (from, until) = self.window(draws, 500, self.storm);
         match draws.below(6) {
             0 => self.scenario.faults.push(Fault::path(family, Way { from: 0, to: 1 }, trouble, from, until)),
             1 => self.scenario.faults.push(Fault::path(family, Way { from: 1, to: 0 }, trouble, from, until)),

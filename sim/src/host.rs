@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use burdock_core::{Endpoint, PublicKey, SessionId, StreamId, Time, Update};
 
+use crate::clock::{Clock, Stopped};
 use crate::net::EndRef;
 use crate::oracle::ledger::{Handed, SessionKey};
+use crate::scenario::WakeTrouble;
 
 /// What outlives a crash: what the people behind the application want.
 #[derive(Default)]
@@ -19,6 +21,10 @@ pub(crate) struct Host {
     pub(crate) wanted: BTreeMap<usize, bool>,
     /// What is still to be sent, by host: channel and size.
     pub(crate) outbox: BTreeMap<usize, VecDeque<(u8, u32)>>,
+    /// What is wrong with its wake-ups, by fault.
+    pub(crate) wakes: Vec<(usize, WakeTrouble)>,
+    /// Wake-ups that were troubled.
+    pub(crate) orders: u64,
     /// The buffer that actions fill.
     pub(crate) buffer: Vec<u8>,
 }
@@ -27,13 +33,13 @@ pub(crate) struct Host {
 pub(crate) struct Process {
     pub(crate) endpoint: Endpoint,
     pub(crate) incarnation: u32,
-    /// What its clock shows, less the time of the run.
-    pub(crate) clock: u64,
+    pub(crate) clock: Clock,
+    pub(crate) stopped: Option<Stopped>,
     pub(crate) streams: BTreeMap<StreamId, EndRef>,
     pub(crate) ends: BTreeMap<EndRef, StreamId>,
     /// Updates that the application has not looked at yet.
     pub(crate) inbox: VecDeque<(SessionId, Update)>,
-    /// For when a wake-up is queued.
+    /// For when a wake-up was ordered.
     pub(crate) wake: Option<u64>,
     pub(crate) sessions: BTreeMap<SessionId, AppSession>,
     /// The session in use, by host.
@@ -57,18 +63,18 @@ pub(crate) struct AppSession {
 }
 
 impl Process {
-    /// The time that this process sees.
+    /// What its clock shows, to tell the core.
     pub(crate) fn time(&self, now: u64) -> Time {
-        Time::from_micros(self.clock.saturating_add(now))
-    }
-
-    /// The time of the run at which this process sees `time`.
-    pub(crate) fn simulated(&self, time: Time) -> u64 {
-        time.as_micros().saturating_sub(self.clock)
+        self.clock.read(now)
     }
 
     pub(crate) fn due(&self) -> Option<Time> {
         self.endpoint.poll_timeout().map(|(due, _)| due)
+    }
+
+    /// Whether the core waits for a tick that should have come before.
+    pub(crate) fn is_late(&self, now: u64) -> bool {
+        self.due().is_some_and(|due| due < self.clock.seen(now))
     }
 
     /// The session in use with a host.

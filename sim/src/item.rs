@@ -11,6 +11,13 @@ pub(crate) enum Item {
     Wake {
         host: usize,
         incarnation: u32,
+        /// For when; it may come later.
+        ordered: u64,
+    },
+    /// The endpoint of a host is woken without having asked.
+    SecondWake {
+        host: usize,
+        incarnation: u32,
     },
     /// An application does something.
     Op(usize),

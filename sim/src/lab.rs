@@ -103,10 +103,13 @@ impl Lab {
     }
 
     /// Lets the application of a host call its endpoint, and does what the endpoint then wants
-    /// done. `None` when the host's process is not running.
+    /// done. `None` when the host's process is not running, or stopped.
     ///
     /// The time that `call` gets is the one to hand on. It must not drain actions: the lab does.
     pub fn with<R>(&mut self, host: usize, call: impl FnOnce(&mut Endpoint, Time) -> R) -> Option<R> {
+        if !self.world.runs(host) {
+            return None;
+        }
         let now = self.world.now;
         let process = self.world.hosts[host].process.as_mut()?;
         let time = process.time(now);
@@ -118,6 +121,9 @@ impl Lab {
 
     /// The next thing that the endpoint of a host says to its application.
     pub fn update(&mut self, host: usize) -> Option<(SessionId, Update)> {
+        if !self.world.runs(host) {
+            return None;
+        }
         self.world.hosts[host].process.as_mut()?.inbox.pop_front()
     }
 
@@ -171,6 +177,13 @@ impl Lab {
     #[must_use]
     pub fn streams(&self, host: usize) -> usize {
         self.world.net.held_by(host)
+    }
+
+    /// Lets the oracles forget the packets that they have seen: in a run of weeks, what is still
+    /// allocated then belongs to the endpoints.
+    pub fn forget(&mut self) {
+        self.world.wire.forget();
+        self.world.net.knocks = Vec::new();
     }
 
     fn judge(&mut self, verdict: Verdict) {

@@ -22,6 +22,7 @@
 
 mod app;
 mod attack;
+mod clock;
 mod generate;
 mod host;
 pub mod hostile;
@@ -43,8 +44,8 @@ mod world;
 pub use lab::Lab;
 pub use oracle::ledger::Stream;
 pub use oracle::payload::HEADER;
-pub use presets::Gone;
-pub use report::{Failure, Report, Told};
+pub use presets::{Cut, Gone};
+pub use report::{Failure, Knock, Report, Told};
 pub use run::{Options, check, run};
 pub use scenario::{Family, Scenario, ScenarioError};
 pub use table::{Row, Table};

@@ -27,7 +27,12 @@ pub(crate) enum Purpose {
     ShortWrite = 15,
     EarlyTick = 16,
     Filling = 17,
-    Attack = 30,
+    LateWake = 30,
+    LostWake = 31,
+    DoubledWake = 32,
+    DoubledWhen = 33,
+    TimersFirst = 34,
+    Attack = 35,
 }
 
 /// The luck of one scenario.

@@ -18,6 +18,15 @@ pub enum Gone {
     Refusing,
 }
 
+/// How a herd of clients is cut off from its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The server loses power, and starts again without memory.
+    Server,
+    /// Nothing passes between the server and any client.
+    Links,
+}
+
 const BOTH: [Way; 2] = [Way { from: 0, to: 1 }, Way { from: 1, to: 0 }];
 
 impl Scenario {
@@ -123,6 +132,55 @@ impl Scenario {
     pub fn faulty(mut self, family: Family, kind: FaultKind, from: Duration, until: Option<Duration>) -> Self {
         self.faults.push(Fault { from, until, family, kind });
         self
+    }
+
+    /// `clients` of one server, host 0, all of which dial at the beginning and never give up. All
+    /// are cut off at `from`, at once, for `lasting`.
+    #[must_use]
+    pub fn herd(seed: u64, clients: usize, cut: Cut, from: Duration, lasting: Duration) -> Self {
+        let mut scenario = Self::calm(seed);
+        let mut config = Config::streamer();
+        config.attempts = 1_000;
+        let host = |name: String| Host { name, config: config.clone(), ..scenario.hosts[0].clone() };
+        scenario.hosts = (0..=clients).map(|n| host(if n == 0 { "server".into() } else { format!("c{n}") })).collect();
+        let dial = |host| Op { at: Duration::ZERO, host, what: What::Connect { to: 0, by_name: false } };
+        scenario.ops = (1..=clients).map(dial).collect();
+        let until = Some(from + lasting);
+        match cut {
+            Cut::Server => {
+                let kind = FaultKind::Crash { host: 0, power: true };
+                scenario.faults.push(Fault { from, until, family: Family::Crash, kind });
+            }
+            Cut::Links => {
+                let wall = Trouble::Block { protocol: None, port: None, verdict: Verdict::Drop };
+                let ways = (1..=clients).flat_map(|n| [Way { from: 0, to: n }, Way { from: n, to: 0 }]);
+                scenario.faults.extend(ways.map(|way| Fault::path(Family::Outage, way, wall.clone(), from, until)));
+            }
+        }
+        scenario.ending = Ending::Converge { healed: from + lasting, closers: vec![0] };
+        scenario
+    }
+
+    /// Days on end: every day UDP is blocked twice for a quarter of an hour, once with connections
+    /// reset meanwhile, and nothing passes for a minute.
+    #[must_use]
+    pub fn days(seed: u64, days: u32) -> Self {
+        const HOUR: Duration = Duration::from_secs(3_600);
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let mut scenario = Self::calm(seed);
+        scenario.hosts.iter_mut().for_each(|host| host.config = Config::streamer());
+        scenario.ops.clear();
+        for day in 0..days {
+            let hour = |n: u32| (24 * day + n) * HOUR;
+            for from in [hour(3), hour(15)] {
+                scenario = scenario.blocked(Family::UdpBlocked, Some(Protocol::Udp), from, Some(from + minutes(15)));
+            }
+            let kind = FaultKind::Reset { way: BOTH[0] };
+            scenario.faults.push(Fault { from: hour(15) + minutes(7), until: None, family: Family::Reset, kind });
+            scenario = scenario.blocked(Family::Outage, None, hour(21), Some(hour(21) + minutes(1)));
+        }
+        scenario.ending = Ending::Stop { at: days * 24 * HOUR };
+        scenario
     }
 
     /// `count` messages of `size` bytes, given to `send` at once.

@@ -6,6 +6,7 @@ use burdock_core::Time;
 use burdock_core::update::UpdateKind;
 
 use crate::oracle::ledger::Stream;
+use crate::scenario::Protocol;
 use crate::table::Table;
 use crate::trace::TAIL;
 
@@ -38,6 +39,8 @@ pub struct Report {
     pub log: Vec<String>,
     /// What the applications were told, outcomes and arrivals of messages aside.
     pub told: Vec<Told>,
+    /// Initiations and SYNs that reached a machine, whether or not anybody was there to hear.
+    pub knocks: Vec<Knock>,
     /// What became of the messages.
     pub streams: Vec<Stream>,
     /// Each session of each host at the end.
@@ -74,6 +77,19 @@ pub struct Told {
     pub session: u16,
     /// What.
     pub kind: UpdateKind,
+}
+
+/// A packet that asks for a handshake, or for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knock {
+    /// When it arrived.
+    pub at: Time,
+    /// The index of the host that sent it.
+    pub from: usize,
+    /// The index of the host that it reached.
+    pub to: usize,
+    /// What it came by.
+    pub protocol: Protocol,
 }
 
 impl Report {

@@ -78,7 +78,7 @@ impl World {
     /// Safety is over; from now on everything must come up.
     pub(crate) fn heal(&mut self) -> Verdict {
         self.trace.line(self.now, "network", format_args!("heals"));
-        self.stage = Stage::Healed { deadline: self.now + self.bound(), redials: 0 };
+        self.stage = Stage::Healed { deadline: self.now + self.bound() + self.behind(), redials: 0 };
         for host in 0..self.hosts.len() {
             let stays_down = |kind: &FaultKind| matches!(kind, FaultKind::Crash { host: down, .. } if *down == host);
             let gone = self.scenario.faults.iter().any(|fault| fault.until.is_none() && stays_down(&fault.kind));
@@ -98,6 +98,12 @@ impl World {
             config.silence + wait + 2 * config.attempt_deadline + SLACK
         };
         micros(self.scenario.hosts.iter().map(|host| of(&host.config)).max().unwrap_or_default())
+    }
+
+    /// How long the slowest clock stands still, having gone back.
+    fn behind(&self) -> u64 {
+        let processes = self.hosts.iter().filter_map(|host| host.process.as_ref());
+        processes.map(|process| process.clock.behind(self.now)).max().unwrap_or_default()
     }
 
     pub(crate) fn check(&mut self) -> Verdict {
@@ -223,7 +229,7 @@ impl World {
             let streams = (process.streams.len(), self.net.held_by(host));
             status.push(format!("{name}: next timer {:?}, streams {streams:?}", process.endpoint.poll_timeout()));
             for (id, session) in &process.sessions {
-                let snapshot = process.endpoint.status(process.time(self.now), *id);
+                let snapshot = process.endpoint.status(process.clock.seen(self.now), *id);
                 status.push(format!("{name} #{} with host {}: {snapshot:?}", session.key.1, session.peer));
             }
         }
@@ -234,7 +240,7 @@ impl World {
             hash,
             failure,
             ended: Time::from_micros(self.now),
-            faults: self.net.struck() + self.crashes,
+            faults: self.net.struck() + self.crashes + self.overflowed,
             packets: self.wire.packets,
             messages: self.ledger.taken_count(),
             reconnects: self.resumed,
@@ -242,6 +248,7 @@ impl World {
             table: self.table,
             log,
             told: self.told,
+            knocks: self.net.knocks,
             streams: self.ledger.streams(),
             status,
         }

@@ -174,6 +174,56 @@ pub enum FaultKind {
         /// How.
         rebinding: Rebinding,
     },
+    /// The process is stopped, and goes on when the fault is over. What arrives meanwhile waits for
+    /// it in the buffers of its kernel, as far as they hold it.
+    Stop {
+        /// The index of the host.
+        host: usize,
+        /// Whether its clock stands still meanwhile, as that of a machine that sleeps.
+        clock_stands: bool,
+        /// Bytes of datagrams that its kernel keeps for it.
+        buffer: u32,
+    },
+    /// The clock that the process reads jumps; when the fault is over, it jumps to where it would
+    /// have been.
+    ClockJump {
+        /// The index of the host.
+        host: usize,
+        /// How far.
+        #[serde(with = "span")]
+        by: Duration,
+        /// Whether into the past.
+        back: bool,
+    },
+    /// The wake-ups that an endpoint asks for come otherwise.
+    Wakes {
+        /// The index of the host.
+        host: usize,
+        /// How.
+        trouble: WakeTrouble,
+    },
+}
+
+/// What may be wrong with wake-ups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WakeTrouble {
+    /// Each comes late by a random time.
+    Late {
+        /// By at most this.
+        #[serde(with = "span")]
+        up_to: Duration,
+    },
+    /// With this chance none comes: only what happens next shows what is due.
+    Lost {
+        /// In thousandths.
+        per_mille: u32,
+    },
+    /// With this chance a second one comes: together with the first, or any time before it.
+    Doubled {
+        /// In thousandths.
+        per_mille: u32,
+    },
 }
 
 /// How a way behaves badly.
@@ -340,6 +390,16 @@ families! {
     OffPath = "off_path";
     /// NATs that forget.
     Rebinding = "rebinding";
+    /// A process is stopped for a while.
+    Stop = "stop";
+    /// A clock jumps.
+    ClockJump = "clock_jump";
+    /// Wake-ups come late.
+    LateWake = "late_wake";
+    /// Wake-ups do not come.
+    LostWake = "lost_wake";
+    /// Wake-ups come twice, or early.
+    DoubledWake = "doubled_wake";
 }
 
 /// Something that an application does.
@@ -434,20 +494,23 @@ impl core::fmt::Display for ScenarioError {
 
 impl core::error::Error for ScenarioError {}
 
+/// The most hosts of a scenario.
+const MAX_HOSTS: usize = 5_000;
+
 /// The UDP and TCP port of every host.
 pub(crate) const PORT: u16 = 4_000;
 
 /// The address of a host.
 pub(crate) fn address(host: usize) -> SocketAddr {
-    let last = u8::try_from(host + 1).unwrap_or(u8::MAX);
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), PORT)
+    let [.., high, low] = (host + 1).to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), PORT)
 }
 
 /// The host with an address, if there is one.
 pub(crate) fn host_at(address: SocketAddr, hosts: usize) -> Option<usize> {
     let IpAddr::V4(ip) = address.ip() else { return None };
-    let [10, 0, 0, last] = ip.octets() else { return None };
-    usize::from(last).checked_sub(1).filter(|host| *host < hosts)
+    let [10, 0, high, low] = ip.octets() else { return None };
+    usize::from(u16::from_be_bytes([high, low])).checked_sub(1).filter(|host| *host < hosts)
 }
 
 impl Scenario {
@@ -471,18 +534,21 @@ impl Scenario {
     }
 
     pub(crate) fn validate(&self) -> Result<(), ScenarioError> {
-        if self.hosts.is_empty() || self.hosts.len() > 200 {
-            return Err(ScenarioError("there must be 1 to 200 hosts".into()));
+        if self.hosts.is_empty() || self.hosts.len() > MAX_HOSTS {
+            return Err(ScenarioError(format!("there must be 1 to {MAX_HOSTS} hosts")));
         }
         for host in &self.hosts {
             host.config.validate().map_err(|error| ScenarioError(format!("host {}: {error}", host.name)))?;
         }
         let ways = self.faults.iter().flat_map(|fault| match &fault.kind {
             FaultKind::Path { way, .. } | FaultKind::Reset { way } | FaultKind::HalfOpen { way } => [way.from, way.to],
-            FaultKind::Crash { host, .. } => [*host; 2],
+            FaultKind::Crash { host, .. }
+            | FaultKind::Rebind { host, .. }
+            | FaultKind::Stop { host, .. }
+            | FaultKind::ClockJump { host, .. }
+            | FaultKind::Wakes { host, .. } => [*host; 2],
             FaultKind::OnPath { way, .. } | FaultKind::OnStream { way, .. } => [way.from, way.to],
             FaultKind::OffPath(plan) => [plan.target; 2],
-            FaultKind::Rebind { host, .. } => [*host; 2],
         });
         let ops = self.ops.iter().flat_map(|op| match op.what {
             What::Connect { to, .. }

@@ -67,6 +67,14 @@ const EVENTS: &[&str] = &[
     "cancelled_session",
     "redialled_after_restart",
     "redialled_when_healed",
+    "stopped",
+    "stopped_with_its_clock",
+    "socket_overflowed",
+    "clock_back",
+    "clock_forward",
+    "late_wake",
+    "lost_wake",
+    "doubled_wake",
 ];
 
 /// What attackers and NATs did.

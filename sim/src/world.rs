@@ -6,6 +6,7 @@ use burdock_core::update::UpdateKind;
 use burdock_core::{AcceptPolicy, Action, Endpoint, Event, Identity, PublicKey, Time};
 use std::collections::BTreeMap;
 
+use crate::clock::Clock;
 use crate::host::{Host, Process};
 use crate::item::Item;
 use crate::luck::{Luck, Purpose};
@@ -19,7 +20,7 @@ use crate::oracle::wire::Wire;
 use crate::oracle::{Verdict, broken, contract, forged, genuine};
 use crate::queue::Queue;
 use crate::report::Told;
-use crate::scenario::{Accept, FaultKind, Scenario, address};
+use crate::scenario::{Accept, FaultKind, Scenario, Way, address};
 use crate::table::Table;
 use crate::trace::{Detail, Trace};
 
@@ -64,6 +65,8 @@ pub(crate) struct World {
     /// Actions of all cores so far.
     acted: u64,
     pub(crate) crashes: u64,
+    /// Datagrams that a stopped process lost.
+    pub(crate) overflowed: u64,
     pub(crate) resumed: u64,
 }
 
@@ -132,6 +135,7 @@ impl World {
             elsewhere: Elsewhere::default(),
             acted: 0,
             crashes: 0,
+            overflowed: 0,
             resumed: 0,
         }
     }
@@ -159,10 +163,12 @@ impl World {
         Ok(true)
     }
 
-    fn step(&mut self, item: Item) -> Verdict {
+    pub(crate) fn step(&mut self, item: Item) -> Verdict {
+        let Some(item) = self.unless_postponed(item) else { return Ok(()) };
         match item {
             Item::Net(item) => self.arrive(item),
-            Item::Wake { host, incarnation } => self.wake(host, incarnation),
+            Item::Wake { host, incarnation, ordered } => self.wake(host, incarnation, ordered),
+            Item::SecondWake { host, incarnation } => self.second_wake(host, incarnation),
             Item::Op(op) => self.operate(op),
             Item::Traffic { op, left } => self.traffic(op, left),
             Item::Read { host, incarnation, session } => {
@@ -225,7 +231,8 @@ impl World {
         self.hosts[index].process = Some(Process {
             endpoint,
             incarnation,
-            clock: micros(spec.clock),
+            clock: Clock::new(micros(spec.clock)),
+            stopped: None,
             streams: BTreeMap::new(),
             ends: BTreeMap::new(),
             inbox: Default::default(),
@@ -250,6 +257,7 @@ impl World {
 
     fn crash(&mut self, index: usize, power: bool) {
         let Some(process) = self.hosts[index].process.take() else { return };
+        self.net.set_stopped(index, false);
         self.crashes += 1;
         self.table.event("crash");
         self.trace.step(self.now, index, "crash", power.into(), &[]);
@@ -268,9 +276,9 @@ impl World {
         let kind = self.scenario.faults[index].kind.clone();
         self.trace.line(self.now, "network", format_args!("{kind:?} begins"));
         match kind {
-            FaultKind::Path { .. } => {
+            FaultKind::Path { way, .. } => {
                 self.active[index] = true;
-                self.set_faults();
+                self.set_faults(way);
             }
             FaultKind::Reset { way } => {
                 let mut out = Vec::new();
@@ -281,6 +289,9 @@ impl World {
             }
             FaultKind::HalfOpen { way } => self.net.vanish(way.from, way.to),
             FaultKind::Crash { host, power } => self.crash(host, power),
+            FaultKind::Stop { host, clock_stands, buffer } => self.stop(index, host, clock_stands, buffer),
+            FaultKind::ClockJump { host, by, back } => self.clock_jumps(index, host, micros(by), back),
+            FaultKind::Wakes { host, trouble } => self.hosts[host].wakes.push((index, trouble)),
             kind => {
                 self.net.attack.begin(self.now, index, &self.scenario.faults[index], &mut self.queue);
                 self.forget_connections(&kind);
@@ -293,11 +304,14 @@ impl World {
         let kind = self.scenario.faults[index].kind.clone();
         self.trace.line(self.now, "network", format_args!("{kind:?} ends"));
         match kind {
-            FaultKind::Path { .. } => {
+            FaultKind::Path { way, .. } => {
                 self.active[index] = false;
-                self.set_faults();
+                self.set_faults(way);
             }
             FaultKind::Crash { host, .. } if self.hosts[host].process.is_none() => self.boot(host)?,
+            FaultKind::Stop { host, .. } => self.go_on(index, host)?,
+            FaultKind::ClockJump { host, .. } => self.clock_is_right_again(index, host)?,
+            FaultKind::Wakes { host, .. } => self.wakes_are_right_again(index, host)?,
             kind => {
                 self.net.attack.end(index, &self.scenario.faults[index]);
                 self.forget_connections(&kind);
@@ -316,9 +330,9 @@ impl World {
         }
     }
 
-    fn set_faults(&mut self) {
+    fn set_faults(&mut self, way: Way) {
         let active = self.scenario.faults.iter().zip(&self.active).filter(|(_, active)| **active);
-        self.net.set_faults(active.map(|(fault, _)| fault));
+        self.net.set_faults(way, active.map(|(fault, _)| fault));
     }
 
     // ---- the driver
@@ -333,7 +347,8 @@ impl World {
         Ok(())
     }
 
-    fn deliver(&mut self, delivery: Delivery) -> Verdict {
+    pub(crate) fn deliver(&mut self, delivery: Delivery) -> Verdict {
+        let Some(delivery) = self.unless_stopped(delivery) else { return Ok(()) };
         match delivery {
             Delivery::Datagram { to: host, from, mut data, whole, truth } => {
                 let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
@@ -446,6 +461,9 @@ impl World {
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         let time = process.time(now);
         self.answering = !matches!(event, Event::Tick);
+        if process.is_late(now) {
+            self.updates.late(host);
+        }
         process.endpoint.handle(time, event);
         self.drain(host).map(drop)
     }
@@ -461,7 +479,7 @@ impl World {
         }
         let time = process.time(self.now);
         let before = process.due();
-        if before.is_some_and(|due| due <= time) {
+        if before.is_some_and(|due| due <= process.clock.seen(self.now)) {
             return Ok(());
         }
         self.table.event("early_tick");
@@ -480,7 +498,7 @@ impl World {
             let time = process.time(self.now);
             let due = process.due();
             let Some(action) = process.endpoint.poll_action(time, &mut buffer) else { break };
-            contract::announced(host, time, due, &action)?;
+            contract::announced(host, process.clock.seen(self.now), due, &action)?;
             self.acted += 1;
             work += u32::from(!matches!(action, Action::Update { .. }));
             contract::bounded(host, work)?;
@@ -564,10 +582,9 @@ impl World {
         Ok(false)
     }
 
-    fn wake(&mut self, host: usize, incarnation: u32) -> Verdict {
-        let now = self.now;
+    fn wake(&mut self, host: usize, incarnation: u32, ordered: u64) -> Verdict {
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-        if process.incarnation != incarnation || process.wake != Some(now) {
+        if process.incarnation != incarnation || process.wake != Some(ordered) || process.stopped.is_some() {
             return Ok(());
         }
         process.wake = None;
@@ -580,23 +597,27 @@ impl World {
         loop {
             self.mind(host)?;
             let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-            let time = process.time(self.now);
             let Some(due) = process.due() else { return Ok(()) };
-            if due > time {
-                let at = process.simulated(due);
-                if process.wake.is_none_or(|wake| at < wake) && due < Time::MAX {
+            let seen = process.clock.seen(self.now);
+            if due > seen {
+                let at = process.clock.shows(due);
+                if process.wake.is_none_or(|wake| at < wake || wake < self.now) && due < Time::MAX {
                     process.wake = Some(at);
-                    self.queue.push(at, Item::Wake { host, incarnation: process.incarnation });
+                    let incarnation = process.incarnation;
+                    self.order_wake(host, incarnation, at);
                 }
                 return Ok(());
             }
+            if due < seen {
+                self.updates.late(host);
+            }
             ticks += 1;
-            contract::standstill(host, time, ticks)?;
+            contract::standstill(host, seen, ticks)?;
             self.trace.step(self.now, host, "tick", 0, &[]);
-            process.endpoint.handle(time, Event::Tick);
+            process.endpoint.handle(process.clock.read(self.now), Event::Tick);
             if !self.drain(host)? {
                 let due = self.hosts[host].process.as_ref().and_then(|process| process.endpoint.poll_timeout());
-                contract::after_tick(host, time, due)?;
+                contract::after_tick(host, seen, due)?;
             }
         }
     }

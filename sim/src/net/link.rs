@@ -30,6 +30,8 @@ pub(crate) struct Path {
     latency: u64,
     troubles: Troubles,
     pub(crate) firewall: Firewall,
+    /// The small pieces that kernels deal in: send buffer and largest piece.
+    pub(crate) trickle: Option<(usize, usize)>,
     /// Packets so far, UDP and TCP apart, so that a fault of the one leaves the other's luck alone.
     packets: [u64; 2],
     burst_is_bad: bool,
@@ -64,6 +66,7 @@ impl Path {
             latency: micros(link.latency),
             troubles: Troubles::none(link.mtu),
             firewall: Firewall::default(),
+            trickle: None,
             packets: [0; 2],
             burst_is_bad: false,
             busy_until: 0,
@@ -76,6 +79,7 @@ impl Path {
     pub(crate) fn set<'a>(&mut self, link: &Link, troubles: impl Iterator<Item = &'a Trouble>) {
         self.troubles = Troubles::none(link.mtu);
         self.firewall = Firewall::default();
+        self.trickle = None;
         let now = &mut self.troubles;
         for trouble in troubles {
             match trouble {
@@ -88,7 +92,9 @@ impl Path {
                 Trouble::Rate { bytes_per_second, buffer } => now.rate = Some(((*bytes_per_second).max(1), *buffer)),
                 Trouble::Mtu { bytes } => now.mtu = now.mtu.min(u64::from(*bytes)),
                 Trouble::Block { protocol, port, verdict } => self.firewall.add(*protocol, *port, *verdict),
-                Trouble::Trickle { .. } => {}
+                Trouble::Trickle { send_buffer, piece } => {
+                    self.trickle.get_or_insert((*send_buffer as usize, *piece as usize));
+                }
             }
         }
         if now.burst.is_none() {

@@ -9,7 +9,7 @@ mod tests;
 
 use core::net::SocketAddr;
 
-use burdock_core::NetError;
+use burdock_core::{NetError, Time};
 
 use crate::attack::{Attack, Passing};
 use crate::item::Item;
@@ -17,9 +17,13 @@ use crate::luck::Luck;
 use crate::net::link::{Fate, Path, micros};
 use crate::net::tcp::{Conn, Segment, Side};
 use crate::queue::Queue;
-use crate::scenario::{Fault, FaultKind, Link, PORT, Protocol, Scenario, Trouble, Way};
+use crate::report::Knock;
+use crate::scenario::{Fault, FaultKind, Link, PORT, Protocol, Scenario, Way};
 
 use std::collections::BTreeMap;
+
+/// How a datagram begins that asks for a handshake.
+const INITIATION: u8 = 0x08;
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +99,21 @@ pub(crate) enum Delivery {
     },
 }
 
+impl Delivery {
+    /// Who is told.
+    pub(crate) const fn host(&self) -> usize {
+        match self {
+            Self::Datagram { to: host, .. }
+            | Self::TransmitFailed { host, .. }
+            | Self::Accepted { host, .. }
+            | Self::Opened { host, .. }
+            | Self::Data { host, .. }
+            | Self::Writable { host, .. }
+            | Self::Closed { host, .. } => *host,
+        }
+    }
+}
+
 /// Whether anybody is there to hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Machine {
@@ -112,12 +131,15 @@ pub(crate) struct Net {
     link: Link,
     luck: Luck,
     hosts: usize,
-    paths: Vec<Path>,
+    /// By sender and receiver, as [`way`](Self::way) numbers them; made when first used.
+    paths: BTreeMap<usize, Path>,
     machines: Vec<Machine>,
     conns: BTreeMap<u32, Conn>,
     next_conn: u32,
-    /// The small pieces that kernels deal in, per direction: send buffer and largest piece.
-    trickle: Vec<Option<(usize, usize)>>,
+    /// Whose process is stopped: its kernel keeps what comes.
+    stopped: Vec<bool>,
+    /// First packets that reached a machine.
+    pub(crate) knocks: Vec<Knock>,
     /// Buffers to use again.
     spare: Vec<Vec<u8>>,
     pub(crate) datagrams: u64,
@@ -128,16 +150,16 @@ pub(crate) struct Net {
 impl Net {
     pub(crate) fn new(scenario: &Scenario, luck: Luck) -> Self {
         let hosts = scenario.hosts.len();
-        let paths = (0..hosts * hosts).map(|id| Path::new(id as u64, &scenario.link)).collect();
         Self {
             link: scenario.link.clone(),
             luck,
             hosts,
-            paths,
+            paths: BTreeMap::new(),
             machines: vec![Machine::Idle; hosts],
             conns: BTreeMap::new(),
             next_conn: 0,
-            trickle: vec![None; hosts * hosts],
+            stopped: vec![false; hosts],
+            knocks: Vec::new(),
             spare: Vec::new(),
             datagrams: 0,
             resets: 0,
@@ -145,26 +167,35 @@ impl Net {
         }
     }
 
-    /// From now on exactly these faults of the ways.
-    pub(crate) fn set_faults<'a>(&mut self, active: impl Iterator<Item = &'a Fault> + Clone) {
-        for from in 0..self.hosts {
-            for to in 0..self.hosts {
-                let troubles = active.clone().filter_map(|fault| match &fault.kind {
-                    FaultKind::Path { way, trouble } if (way.from, way.to) == (from, to) => Some(trouble),
-                    _ => None,
-                });
-                self.trickle[from * self.hosts + to] = troubles.clone().find_map(|trouble| match trouble {
-                    Trouble::Trickle { send_buffer, piece } => Some((*send_buffer as usize, *piece as usize)),
-                    _ => None,
-                });
-                self.paths[from * self.hosts + to].set(&self.link, troubles);
-            }
+    fn way(&self, from: usize, to: usize) -> usize {
+        from * self.hosts + to
+    }
+
+    fn path(&mut self, way: usize) -> &mut Path {
+        self.paths.entry(way).or_insert_with(|| Path::new(way as u64, &self.link))
+    }
+
+    /// From now on exactly these of `active` are the faults of a way.
+    pub(crate) fn set_faults<'a>(&mut self, changed: Way, active: impl Iterator<Item = &'a Fault>) {
+        let troubles = active.filter_map(|fault| match &fault.kind {
+            FaultKind::Path { way, trouble } if *way == changed => Some(trouble),
+            _ => None,
+        });
+        let link = self.link.clone();
+        self.path(self.way(changed.from, changed.to)).set(&link, troubles);
+    }
+
+    /// The process of this host is stopped, or goes on.
+    pub(crate) fn set_stopped(&mut self, host: usize, stopped: bool) {
+        self.stopped[host] = stopped;
+        if !stopped {
+            self.all_read(host);
         }
     }
 
     /// How often something bad happened to a packet or a connection.
     pub(crate) fn struck(&self) -> u64 {
-        self.resets + self.paths.iter().map(|path| path.struck).sum::<u64>()
+        self.resets + self.paths.values().map(|path| path.struck).sum::<u64>()
     }
 
     /// Packets under way cannot be taken back, but nobody may be there when they arrive.
@@ -183,8 +214,8 @@ impl Net {
         let Some(target) = self.attack.nat.behind(to) else { return };
         let source = self.attack.nat.source(from);
         let passing = |arrives| Passing { way: Way { from, to: target }, source, data, arrives };
-        let path = &mut self.paths[from * self.hosts + target];
-        match path.fate(now, Protocol::Udp, [PORT, to.port()], data.len(), self.luck) {
+        let luck = self.luck;
+        match self.path(self.way(from, target)).fate(now, Protocol::Udp, [PORT, to.port()], data.len(), luck) {
             Fate::Lost => drop(self.attack.passes(now, passing(None), queue)),
             Fate::Rejected(error) => {
                 let back = now + micros(self.link.latency);
@@ -224,21 +255,26 @@ impl Net {
     /// Something that was under way arrives.
     pub(crate) fn handle(&mut self, now: u64, item: NetItem, queue: &mut Queue<Item>, out: &mut Vec<Delivery>) {
         match item {
-            NetItem::Datagram { to, from, data, whole, truth } => match self.machines[to] {
-                Machine::Running => out.push(Delivery::Datagram { to, from, data, whole, truth }),
-                Machine::Idle => {
-                    if let Some(host) = self.attack.nat.behind(from) {
-                        let fate =
-                            self.paths[to * self.hosts + host].fate(now, Protocol::Udp, [PORT; 2], 28, self.luck);
-                        if let Fate::Arrives { at, .. } = fate {
-                            let to = self.attack.nat.source(to);
-                            let bounced = NetItem::Bounced { host, to, error: NetError::Refused };
-                            queue.push(at, bounced.into());
+            NetItem::Datagram { to, from, data, whole, truth } => {
+                if data.first() == Some(&INITIATION) {
+                    self.knock(now, from, to, Protocol::Udp);
+                }
+                match self.machines[to] {
+                    Machine::Running => out.push(Delivery::Datagram { to, from, data, whole, truth }),
+                    Machine::Idle => {
+                        if let Some(host) = self.attack.nat.behind(from) {
+                            let luck = self.luck;
+                            let fate = self.path(self.way(to, host)).fate(now, Protocol::Udp, [PORT; 2], 28, luck);
+                            if let Fate::Arrives { at, .. } = fate {
+                                let to = self.attack.nat.source(to);
+                                let bounced = NetItem::Bounced { host, to, error: NetError::Refused };
+                                queue.push(at, bounced.into());
+                            }
                         }
                     }
+                    Machine::Off => {}
                 }
-                Machine::Off => {}
-            },
+            }
             NetItem::Bounced { host, to, error } => {
                 if self.machines[host] == Machine::Running {
                     out.push(Delivery::TransmitFailed { host, to, error });
@@ -246,6 +282,12 @@ impl Net {
             }
             NetItem::Segment { to, segment } => self.segment_arrives(now, to, segment, queue, out),
             NetItem::Timer { end } => self.timer(now, end, queue, out),
+        }
+    }
+
+    fn knock(&mut self, now: u64, from: SocketAddr, to: usize, protocol: Protocol) {
+        if let Some(from) = self.attack.nat.behind(from) {
+            self.knocks.push(Knock { at: Time::from_micros(now), from, to, protocol });
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::net::{Delivery, EndRef, Machine, Net, NetItem};
 use crate::queue::Queue;
 use crate::scenario::{PORT, Protocol, Way, address, host_at};
 
+/// What a kernel keeps of one connection for a process that does not read.
+const RECEIVE_BUFFER: usize = 131_072;
 /// The most bytes under way.
 const WINDOW: usize = 65_536;
 const SYN_RETRIES: u32 = 6;
@@ -97,7 +99,7 @@ impl Net {
     pub(crate) fn write(&mut self, now: u64, at: EndRef, data: &[u8], queue: &mut Queue<Item>) -> usize {
         let (luck, link_buffer) = (self.luck, self.link.send_buffer as usize);
         let Some(direction) = self.direction(at) else { return 0 };
-        let trickle = self.trickle[direction];
+        let trickle = self.path(direction).trickle;
         let Some(end) = self.end(at) else { return 0 };
         let (buffer, piece) = trickle.map_or((link_buffer, usize::MAX), |(buffer, piece)| (buffer.max(1), piece));
         let mut taken = data.len().min(buffer.saturating_sub(end.buffered()));
@@ -173,6 +175,15 @@ impl Net {
         }
     }
 
+    /// The process of this host goes on, and reads what its kernel kept for it.
+    pub(crate) fn all_read(&mut self, host: usize) {
+        for at in self.ends_of(|conn, side| conn.hosts[side as usize] == host) {
+            if let Some(end) = self.end(at) {
+                end.unread = 0;
+            }
+        }
+    }
+
     /// Connections that a process of this host holds.
     pub(crate) fn held_by(&self, host: usize) -> usize {
         let held = |conn: &&Conn| {
@@ -193,6 +204,10 @@ impl Net {
         let host = conn.hosts[at.side as usize];
         let from = address_of(conn, at.side.other());
         let answered = conn.answered;
+        if matches!(segment, Segment::Syn) && !answered {
+            self.knock(now, from, host, Protocol::Tcp);
+        }
+        let Some(conn) = self.conns.get(&at.conn) else { return };
         if conn.vanished || self.machines[host] == Machine::Off {
             return;
         }
@@ -256,8 +271,13 @@ impl Net {
         out: &mut Vec<Delivery>,
     ) {
         let luck = self.luck;
-        let piece = self.direction(EndRef { side: at.side.other(), ..at }).and_then(|way| self.trickle[way]);
+        let piece = self.direction(EndRef { side: at.side.other(), ..at }).and_then(|way| self.path(way).trickle);
+        let stopped = self.stopped[host];
         let Some(end) = self.end(at) else { return };
+        if stopped && end.unread + bytes.len() > RECEIVE_BUFFER {
+            // The window is closed; what comes all the same is dropped.
+            return;
+        }
         if end.phase == Phase::SynSent {
             return;
         }
@@ -285,6 +305,7 @@ impl Net {
         }
         if held && !arrived.is_empty() {
             let total = arrived.iter().map(Bytes::len).sum();
+            end.unread += if stopped { total } else { 0 };
             let mut all = self.spare.pop().unwrap_or_default();
             all.clear();
             all.reserve(total);
@@ -414,7 +435,7 @@ impl Net {
     fn pump(&mut self, now: u64, at: EndRef, queue: &mut Queue<Item>) {
         let luck = self.luck;
         let Some(direction) = self.direction(at) else { return };
-        let largest = self.paths[direction].segment();
+        let largest = self.path(direction).segment();
         loop {
             let Some(end) = self.end(at) else { return };
             if end.phase != Phase::Open || end.flight_bytes >= end.window {
@@ -459,8 +480,9 @@ impl Net {
         let len = if let Segment::Data { bytes, .. } = &segment { bytes.len() } else { 0 };
         let (mine, theirs) = (from.side as usize, from.side.other() as usize);
         let ports = [conn.ports[mine], conn.ports[theirs]];
-        let path = &mut self.paths[conn.hosts[mine] * self.hosts + conn.hosts[theirs]];
-        match path.fate(now, Protocol::Tcp, ports, len, self.luck) {
+        let way = Way { from: conn.hosts[mine], to: conn.hosts[theirs] };
+        let luck = self.luck;
+        match self.path(self.way(way.from, way.to)).fate(now, Protocol::Tcp, ports, len, luck) {
             Fate::Lost => {}
             Fate::Rejected(_) => {
                 let back = now + micros(self.link.latency);
@@ -468,7 +490,6 @@ impl Net {
             }
             Fate::Arrives { at, .. } => {
                 let to = EndRef { side: from.side.other(), ..from };
-                let way = Way { from: conn.hosts[mine], to: conn.hosts[theirs] };
                 let segment = self.meddle(at, way, [to, from], segment, queue);
                 queue.push(at, NetItem::Segment { to, segment }.into());
             }
@@ -532,11 +553,11 @@ impl Net {
     /// The index of the way on which this end sends.
     fn direction(&self, at: EndRef) -> Option<usize> {
         let conn = self.conns.get(&at.conn)?;
-        Some(conn.hosts[at.side as usize] * self.hosts + conn.hosts[at.side.other() as usize])
+        Some(self.way(conn.hosts[at.side as usize], conn.hosts[at.side.other() as usize]))
     }
 
-    fn buffer(&self, at: EndRef) -> usize {
-        let trickle = self.direction(at).and_then(|way| self.trickle[way]);
+    fn buffer(&mut self, at: EndRef) -> usize {
+        let trickle = self.direction(at).and_then(|way| self.path(way).trickle);
         trickle.map_or(self.link.send_buffer as usize, |(buffer, _)| buffer.max(1))
     }
 

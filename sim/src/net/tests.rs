@@ -6,7 +6,7 @@ use burdock_core::NetError;
 
 use super::*;
 use crate::scenario::address;
-use crate::scenario::{Family, Verdict, Way};
+use crate::scenario::{Family, Trouble, Verdict, Way};
 
 struct World {
     now: u64,
@@ -22,9 +22,10 @@ struct World {
     blocked: [bool; 2],
 }
 
+const WAYS: [Way; 2] = [Way { from: 0, to: 1 }, Way { from: 1, to: 0 }];
+
 fn fault(trouble: Trouble) -> Vec<Fault> {
-    let ways = [Way { from: 0, to: 1 }, Way { from: 1, to: 0 }];
-    ways.map(|way| Fault::path(Family::Loss, way, trouble.clone(), Duration::ZERO, None)).to_vec()
+    WAYS.map(|way| Fault::path(Family::Loss, way, trouble.clone(), Duration::ZERO, None)).to_vec()
 }
 
 impl World {
@@ -44,8 +45,14 @@ impl World {
         for host in 0..2 {
             world.net.set_machine(0, host, Machine::Running, &mut world.queue);
         }
-        world.net.set_faults(faults.iter());
+        world.troubled(faults);
         world
+    }
+
+    fn troubled(&mut self, faults: &[Fault]) {
+        for way in WAYS {
+            self.net.set_faults(way, faults.iter());
+        }
     }
 
     fn connect(&mut self) -> EndRef {
@@ -156,12 +163,12 @@ fn loss_shows_as_delay_and_nothing_overtakes() {
     let mut world = World::new(&[]);
     let client = world.connect();
     world.run(S);
-    world.net.set_faults(fault(Trouble::Loss { per_mille: 1000 }).iter());
+    world.troubled(&fault(Trouble::Loss { per_mille: 1000 }));
     world.writing[0] = pattern(5_000);
     world.write(client);
     world.run(4 * S);
     assert!(world.read[1].is_empty());
-    world.net.set_faults([].iter());
+    world.troubled(&[]);
     world.run(60 * S);
     assert_eq!(world.read[1], pattern(5_000));
 }
@@ -195,7 +202,7 @@ fn a_firewall_drops_or_rejects() {
     world.connect();
     world.run(10 * S);
     assert_eq!(world.lines(), Vec::<&str>::new());
-    world.net.set_faults([].iter());
+    world.troubled(&[]);
     world.run(30 * S);
     assert_eq!(world.lines(), ["opened", "accepted"]);
 }

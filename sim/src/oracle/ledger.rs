@@ -191,38 +191,35 @@ impl Ledger {
     /// A message too short to say what it is: the next of that length that may come. Where that may be one of several
     /// sessions, as messages of a session that ended may still be handed out, none of them is held to anything.
     fn anonymous(&mut self, host: usize, peer: usize, channel: u8, len: usize) -> Verdict<(Handed, bool)> {
-        // What is still expected comes first; then what its sender has given up.
-        for wanted in [None, Some(Outcome::Unknown)] {
-            let fits = |message: &Message| message.outcome == wanted && message.len as usize == len;
-            let next = |session: &Session| {
-                let lane = session.channels.get(&channel)?;
-                let mut open = lane.sent[lane.position..].iter().filter(|number| {
-                    let message = &session.messages[**number as usize];
-                    if wanted.is_none() { message.outcome.is_none() && !message.ambiguous } else { fits(message) }
-                });
-                open.next().copied().filter(|number| fits(&session.messages[*number as usize]))
+        let fits =
+            |message: &Message, wanted: Option<Outcome>| message.outcome == wanted && message.len as usize == len;
+        let next = |session: &Session, wanted: Option<Outcome>| {
+            let lane = session.channels.get(&channel)?;
+            let message = |number: &u32| &session.messages[*number as usize];
+            let open = &lane.sent[lane.position..];
+            let may_be = open.iter().find(|number| message(number).ambiguous && fits(message(number), wanted));
+            let must_be = || match wanted {
+                None => open.iter().find(|number| message(number).outcome.is_none() && !message(number).ambiguous),
+                _ => open.iter().find(|number| fits(message(number), wanted)),
             };
-            let may_be = |session: &Session| {
-                let lane = session.channels.get(&channel)?;
-                lane.sent[lane.position..].iter().copied().find(|number| {
-                    let message = &session.messages[*number as usize];
-                    message.ambiguous && fits(message)
-                })
-            };
-            let mine = |(_, session): &(&SessionKey, &mut Session)| session.peer.is_none_or(|to| to == host);
-            let sessions = self.sessions.range_mut((peer, 0)..=(peer, u16::MAX)).rev().filter(mine);
-            let mut found: Vec<(Handed, &mut Session)> = sessions
-                .filter_map(|(key, session)| {
-                    let number = may_be(session).or_else(|| next(session))?;
-                    Some(((*key, number), session))
-                })
-                .collect();
-            let Some((handed, first)) = found.first() else { continue };
+            may_be.or_else(must_be).copied().filter(|number| fits(message(number), wanted))
+        };
+        // Of one session, what is still expected comes first; then what its sender has given up.
+        let given_up = Some(Outcome::Unknown);
+        let mine = |(_, session): &(&SessionKey, &mut Session)| session.peer.is_none_or(|to| to == host);
+        let sessions = self.sessions.range_mut((peer, 0)..=(peer, u16::MAX)).rev().filter(mine);
+        let mut found: Vec<(Handed, &mut Session)> = sessions
+            .filter_map(|(key, session)| {
+                let number = next(session, None).or_else(|| next(session, given_up))?;
+                Some(((*key, number), session))
+            })
+            .collect();
+        if let Some((handed, first)) = found.first() {
             let handed = *handed;
             let ambiguous = found.len() > 1 || first.messages[handed.1 as usize].ambiguous;
             for (_, session) in found.iter_mut().filter(|_| ambiguous) {
                 for message in session.messages.iter_mut().filter(|message| message.channel == channel) {
-                    message.ambiguous |= !message.received && fits(message);
+                    message.ambiguous |= !message.received && (fits(message, None) || fits(message, given_up));
                 }
             }
             return Ok((handed, ambiguous));
@@ -353,7 +350,7 @@ impl Ledger {
 /// What a message's payload says of itself.
 fn label_of(key: SessionKey, number: u32, message: &Message) -> Label {
     Label {
-        host: u8::try_from(key.0).unwrap_or(u8::MAX),
+        host: u16::try_from(key.0).unwrap_or(u16::MAX),
         channel: message.channel,
         session: key.1,
         number,
@@ -440,6 +437,20 @@ mod tests {
         receive(&mut ledger, &[]).unwrap();
         ledger.outcome((0, 1), 0, Outcome::Undelivered).unwrap();
         ledger.outcome((0, 1), 1, Outcome::Undelivered).unwrap();
+    }
+
+    #[test]
+    fn an_empty_message_may_be_one_that_was_given_up_though_the_next_session_has_its_like() {
+        let (mut ledger, sent) = ledger(&[0, 20]);
+        ledger.open((0, 1), Some(1));
+        ledger.sent((0, 1), 0, 4, &Bytes::new()).unwrap();
+        for number in 0..2 {
+            ledger.outcome(KEY, number, Outcome::Unknown).unwrap();
+        }
+        // The first one is of the session before, as what follows shows.
+        receive(&mut ledger, &[]).unwrap();
+        receive(&mut ledger, &sent[1]).unwrap();
+        receive(&mut ledger, &[]).unwrap();
     }
 
     #[test]

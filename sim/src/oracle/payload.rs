@@ -11,7 +11,7 @@ pub const HEADER: u32 = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Label {
     /// The host that sent it.
-    pub(crate) host: u8,
+    pub(crate) host: u16,
     pub(crate) channel: u8,
     /// The sender's count of its sessions.
     pub(crate) session: u16,
@@ -28,11 +28,11 @@ pub(crate) fn write(label: Label, luck: Luck) -> Bytes {
         return Bytes::from(vec![0; len]);
     }
     let mut data = Vec::with_capacity(len + 8);
-    data.extend_from_slice(&[label.host, label.channel]);
+    data.extend_from_slice(&label.host.to_be_bytes());
     data.extend_from_slice(&label.session.to_be_bytes());
     data.extend_from_slice(&label.number.to_be_bytes());
     data.extend_from_slice(&label.len.to_be_bytes());
-    data.extend_from_slice(&[0xB0, 0x0D, 0x0C, 0x05]);
+    data.extend_from_slice(&[label.channel, 0x0D, 0x0C, 0x05]);
     let mut state = filling(label, luck);
     while data.len() < len {
         // xorshift64: quick, and no two messages alike.
@@ -50,8 +50,9 @@ pub(crate) fn label(data: &[u8]) -> Option<Label> {
     let word = |at: usize| Some(u32::from_be_bytes(data.get(at..at + 4)?.try_into().ok()?));
     let number = word(4)?;
     let len = word(8)?;
-    word(12)?;
-    Some(Label { host: data[0], channel: data[1], session: u16::from_be_bytes([data[2], data[3]]), number, len })
+    let [channel, ..] = word(12)?.to_be_bytes();
+    let (host, session) = (u16::from_be_bytes([data[0], data[1]]), u16::from_be_bytes([data[2], data[3]]));
+    Some(Label { host, channel, session, number, len })
 }
 
 fn filling(label: Label, luck: Luck) -> u64 {
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_message_says_what_it_is() {
-        let made = Label { host: 1, channel: 7, session: 3, number: 99, len: 1001 };
+        let made = Label { host: 4_999, channel: 7, session: 3, number: 99, len: 1001 };
         let data = write(made, Luck::of(5));
         assert_eq!(data.len(), 1001);
         assert_eq!(label(&data), Some(made));

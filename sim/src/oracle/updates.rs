@@ -52,6 +52,9 @@ struct Watch {
     /// Attempts begun, and waits told, since it last had the time to prove healthy.
     begun: u32,
     waits: u32,
+    /// Waits that nobody outside can tell whether they count: the health that starts them afresh
+    /// is that which an answer proved, and a wait cut short by a late answer begins no attempt.
+    doubtful: u32,
     /// It was up for long enough before the last loss to start afresh.
     may_start_afresh: bool,
     /// The attempt that runs.
@@ -63,6 +66,8 @@ struct Watch {
 struct Running {
     udp_at: Option<Time>,
     tcp: bool,
+    /// A tick was late meanwhile.
+    disturbed: bool,
 }
 
 impl Updates {
@@ -78,6 +83,7 @@ impl Updates {
                 up_since: Time::ZERO,
                 begun: 0,
                 waits: 0,
+                doubtful: 0,
                 may_start_afresh: false,
                 running: None,
             },
@@ -100,7 +106,16 @@ impl Updates {
     /// The waits start afresh.
     pub(crate) fn network_changed(&mut self, key: SessionKey) {
         if let Some(watch) = self.sessions.get_mut(&key) {
-            watch.waits = 0;
+            (watch.waits, watch.doubtful) = (0, 0);
+        }
+    }
+
+    /// The core of this host is ticked later than it asked for: what runs may be late, or come to its deadline early.
+    pub(crate) fn late(&mut self, host: usize) {
+        for watch in self.sessions.range_mut((host, 0)..=(host, u16::MAX)).map(|(_, watch)| watch) {
+            if let Some(running) = &mut watch.running {
+                running.disturbed = true;
+            }
         }
     }
 
@@ -210,7 +225,8 @@ impl Watch {
             Some(Transport::Tcp) if progress.stage == Some(Stage::Opening) => {
                 running.tcp = true;
                 let late = running.udp_at.map(|at| now.saturating_since(at));
-                let in_time = late.zip(head_start).is_none_or(|(late, head_start)| late <= head_start);
+                let in_time =
+                    running.disturbed || late.zip(head_start).is_none_or(|(late, head_start)| late <= head_start);
                 return require(in_time, FALLBACK, || {
                     context(&format!("{late:?} after UDP, allowed is {head_start:?}"))
                 });
@@ -223,20 +239,21 @@ impl Watch {
     /// Every address in a scenario has both ports.
     fn attempt_failed(&mut self, context: impl Fn(&str) -> String) -> Verdict {
         let Some(running) = self.running.take() else { return Ok(()) };
-        let whole = self.head_start().is_none() || (running.udp_at.is_some() && running.tcp);
+        let whole = self.head_start().is_none() || running.disturbed || (running.udp_at.is_some() && running.tcp);
         require(whole, FALLBACK, || context("the attempt failed before every transport had been tried"))
     }
 
     fn waiting(&mut self, progress: &Progress, context: impl Fn(&str) -> String) -> Verdict {
         if progress.attempt == 1 && core::mem::take(&mut self.may_start_afresh) {
-            (self.begun, self.waits) = (0, 0);
+            (self.waits, self.doubtful) = if self.begun > 0 { (0, 0) } else { (0, self.waits + self.doubtful) };
+            self.begun = 0;
         }
         require(progress.attempt == self.begun + 1, BACKOFF, || {
             context(&format!("{} attempts were made since the session last proved healthy", self.begun))
         })?;
         let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let backoff = &self.config.backoff;
-        let due = millis(backoff.jittered(self.waits, 0))..=millis(backoff.wait(self.waits));
+        let due = millis(backoff.jittered(self.waits, 0))..=millis(backoff.wait(self.waits + self.doubtful));
         self.waits += 1;
         require(progress.retry_in_ms.is_some_and(|wait| due.contains(&wait)), BACKOFF, || {
             context(&format!("wait {} is one of {due:?} ms", self.waits))
@@ -334,6 +351,23 @@ mod tests {
     }
 
     #[test]
+    fn a_late_tick_excuses_the_attempt_that_runs_and_no_other() {
+        let mut config = Config::streamer();
+        config.ladder = Ladder::Race { fallback_delay: Duration::from_secs(1) };
+        let mut updates = Updates::default();
+        updates.open(KEY, &config);
+        let tell = |updates: &mut Updates, seq: u64, kind| {
+            updates.told(Time::from_micros(seq * 1_000_000), KEY, &Update { seq, kind })
+        };
+        tell(&mut updates, 1, trying(1, Transport::Udp)).unwrap();
+        updates.late(KEY.0 + 1);
+        updates.late(KEY.0);
+        tell(&mut updates, 2, retrying(2, 100)).unwrap();
+        tell(&mut updates, 3, trying(2, Transport::Udp)).unwrap();
+        assert_eq!(tell(&mut updates, 4, retrying(3, 200)).unwrap_err().oracle, FALLBACK);
+    }
+
+    #[test]
     fn c1_a_schedule_that_starts_afresh_without_proof_is_seen() {
         // Mutation: `PROOF` of zero makes this fail.
         let lost = || UpdateKind::Lost { code: Code::Silent };
@@ -350,6 +384,13 @@ mod tests {
         check(vec![opening(), again(), vec![retrying(3, 200)]]).unwrap();
         assert_eq!(check(vec![opening(), again(), vec![retrying(3, 99)]]).unwrap_err().oracle, BACKOFF);
         let healthy = || (0..10).map(|_| UpdateKind::Writable).collect::<Vec<_>>();
+        // What ends the first wait is a late answer, and no attempt; whether the session then proved healthy, nobody
+        // outside can tell.
+        let answered = || [vec![connected(), lost(), retrying(1, 100), resumed()], healthy(), vec![lost()]].concat();
+        for wait in [50, 100, 200] {
+            check(vec![answered(), vec![retrying(1, wait)]]).unwrap();
+        }
+        assert_eq!(check(vec![answered(), vec![retrying(1, 201)]]).unwrap_err().oracle, BACKOFF);
         let long = || [vec![trying(1, Transport::Udp), connected()], healthy(), vec![lost()]].concat();
         check(vec![long(), vec![retrying(1, 100)], begin(1).to_vec(), vec![retrying(2, 200)]]).unwrap();
     }

@@ -55,6 +55,12 @@ impl Wire {
         Ok(())
     }
 
+    /// Everything but where in a packet each stream is.
+    pub(crate) fn forget(&mut self) {
+        self.ephemerals.clear();
+        self.numbers.clear();
+    }
+
     /// Whether what was written ends within a packet.
     pub(crate) fn closed(&mut self, end: EndRef) -> bool {
         self.streams.remove(&end).is_some_and(|framing| !framing.buffer.is_empty())

@@ -2,9 +2,11 @@
 //! with the promise's id.
 
 mod attack;
+mod clocks;
 mod delivery;
 mod determinism;
 mod dialling;
+mod herd;
 mod reconnect;
 mod sweep;
 

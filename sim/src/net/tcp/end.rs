@@ -41,6 +41,8 @@ pub(super) struct End {
     pub(super) timer_queued: bool,
 
     pub(super) received: u64,
+    /// Bytes that came while the process was stopped.
+    pub(super) unread: usize,
     pub(super) ahead: BTreeMap<u64, (Bytes, bool)>,
 }
 
@@ -84,6 +86,7 @@ impl End {
             deadline: None,
             timer_queued: false,
             received: 0,
+            unread: 0,
             ahead: BTreeMap::new(),
         }
     }
