@@ -145,7 +145,7 @@ fn r8_the_responder_renews_at_150_seconds() {
     }
 }
 
-// Mutation: `SEAL_LIMIT` of 181 s, or `transmit_on` without `can_seal`, makes this fail.
+// Mutation: `SEAL_LIMIT` of 181 s makes this fail.
 #[test]
 fn r8_nothing_is_sealed_after_180_seconds() {
     let (mut pair, ids) = open();
@@ -366,7 +366,7 @@ fn a_session_ends_in_peace_while_keys_are_renewed_within_its_stream() {
     }
 }
 
-// Mutation: `drop_path` without `frame_lost` makes this fail.
+// Mutation: `drop_carrier` that closes the stream always makes this fail.
 #[test]
 fn c4_nothing_is_lost_when_the_path_changes_during_a_renewal() {
     for cut_ms in [0, 5, 15, 25, 35, 45] {
@@ -404,7 +404,7 @@ fn c4_nothing_is_lost_when_the_path_changes_during_a_renewal() {
     }
 }
 
-// Mutation: without `is_worn` in `is_renewal_due` this fails.
+// Mutation: without `is_worn` in `is_renewal_due`, or `can_seal` in `transmit_on`, this fails.
 #[test]
 fn r2_keys_are_renewed_at_2_to_the_60_packets_and_refused_at_the_end() {
     let (mut pair, ids) = open();
