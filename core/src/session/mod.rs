@@ -380,7 +380,7 @@ impl Session {
         // A restarted peer takes the place of all the paths that there are.
         let renewed = Some(established.renews).filter(|_| same_peer && self.is_renewable(&established));
         let limit = shared.config.limits.paths;
-        if same_peer && renewed.is_none() && self.paths.len() >= limit {
+        if same_peer && !stale && !self.is_over() && renewed.is_none() && self.paths.len() >= limit {
             self.drop_replaced(now, shared);
         }
         let full = same_peer && renewed.is_none() && self.paths.len() >= limit;

@@ -284,6 +284,11 @@ impl Session {
         self.current
     }
 
+    /// The peer's index of the current path.
+    pub(crate) fn current_peer_index(&self) -> Option<u32> {
+        self.paths.get(&self.current?).map(|path| path.peer_index)
+    }
+
     /// How many paths there are, and how many renewals under way.
     pub(crate) fn path_counts(&self) -> (usize, usize) {
         (self.paths.len(), self.pending.iter().filter(|pending| pending.renews().is_some()).count())
