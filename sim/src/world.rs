@@ -374,7 +374,8 @@ impl World {
                 let first = data.first().copied();
                 self.raw_event(host, Event::Datagram { from, data: &mut data })?;
                 if whole {
-                    genuine::accepted(host, before, self.refused(host))?;
+                    let ahead = self.hosts[host].process.as_ref().is_some_and(|it| it.clock.is_ahead(self.now));
+                    genuine::accepted(host, ahead, before, self.refused(host))?;
                 }
                 if let (Some(before), Some(after)) = (watch, self.watch(host)) {
                     forged::changed_nothing(host, first, before, after)?;

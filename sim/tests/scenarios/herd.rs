@@ -75,8 +75,8 @@ fn fullest(times: &mut [u64], span: u64) -> u64 {
 fn crowding(rounds: &mut [Round]) -> u64 {
     let over = (0..).zip(rounds).map(|(n, round)| {
         let jitter = u64::try_from(Config::streamer().backoff.wait(n).as_micros() / 2).expect("a wait fits");
-        let mean = round.begun * 100_000 / jitter.max(100_000);
-        fullest(&mut round.arrivals, 100_000).saturating_sub(3 * mean + 10)
+        let three_means = 3 * round.begun * 100_000 / jitter.max(100_000);
+        fullest(&mut round.arrivals, 100_000).saturating_sub(three_means + 10)
     });
     over.max().unwrap_or_default()
 }
