@@ -108,8 +108,10 @@ impl Endpoint {
     }
 
     /// The half that a peer was already told in an answer, for a session that does not exist yet.
-    pub(super) fn half_told(&self, key: &PublicKey) -> Option<u64> {
-        self.half_open.iter().find(|(_, _, it)| it.key == *key && !it.refused).map(|(_, _, it)| it.half)
+    pub(super) fn half_told(&self, now: Time, key: &PublicKey) -> Option<u64> {
+        let half_open =
+            || self.half_open.iter().find(|(_, _, it)| it.key == *key && !it.refused).map(|(_, _, it)| it.half);
+        self.told.half(now, key).or_else(half_open)
     }
 
     fn answer(&mut self, now: Time, via: Via, transport: Transport, init: &Init<'_>, source: Source) -> Option<()> {
@@ -158,14 +160,16 @@ impl Endpoint {
         let half = match (session, refused) {
             (_, Some((half, _))) => half,
             (Some(session), None) => session.half,
-            (None, None) => self.half_told(&key).unwrap_or_else(|| self.shared.random.half()),
+            (None, None) => self.half_told(now, &key).unwrap_or_else(|| self.shared.random.half()),
         };
+        let told = session.is_none() && refused.is_none();
         let verdict = match (session, refused) {
             (_, Some((_, code))) => Verdict::Closed(code.number()),
             _ if hello.your_half == 0 => Verdict::New,
             (Some(session), _) if hello.your_half == half && session.peer_half == Some(hello.my_half) => {
                 Verdict::Resumed
             }
+            (None, None) if hello.your_half == half => Verdict::Resumed,
             _ => Verdict::Restarted,
         };
         let refused = refused.is_some();
@@ -176,6 +180,10 @@ impl Endpoint {
             tombstone.peer_dials[transport as usize] = hello.dial_no;
         }
 
+        if told {
+            let Limits { half_open, .. } = self.shared.config.limits;
+            self.told.remember(now, self.shared.config.keep, half_open, key, half);
+        }
         let index = self.shared.claim_index(IndexOwner::HalfOpen);
         let answer = HelloResp {
             index,
@@ -349,6 +357,7 @@ impl Endpoint {
             return;
         }
         let id = known.unwrap_or_else(|| {
+            self.told.forget(&key);
             let id = self.shared.next_session();
             let session = Session::accept(now, &mut self.shared, id, key, half);
             self.sessions.insert(id, session);
