@@ -4,6 +4,7 @@ mod agenda;
 mod inbound;
 mod shared;
 mod streams;
+mod whereabouts;
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
