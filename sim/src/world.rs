@@ -432,7 +432,7 @@ impl World {
     fn watch(&self, host: usize) -> Option<forged::Watch> {
         let process = self.hosts[host].process.as_ref()?;
         let idle = process.due().is_none_or(|due| due > process.time(self.now));
-        idle.then(|| forged::Watch { acted: self.acted, told: process.inbox.len() })
+        idle.then_some(forged::Watch { acted: self.acted, told: process.inbox.len() })
     }
 
     fn refused(&self, host: usize) -> Refused {

@@ -451,7 +451,7 @@ fn rule_5_nothing_spins_while_a_path_cannot_seal() {
                     ended = true;
                     bench.endpoint.close(bench.now, id, "");
                     bench.drain();
-                } else if !closing && age % 9 == 0 {
+                } else if !closing && age.is_multiple_of(9) {
                     let _ = bench.endpoint.send(bench.now, id, 0, Bytes::from_static(b"y"));
                     bench.drain();
                 }
