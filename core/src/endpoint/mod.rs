@@ -5,6 +5,7 @@ mod inbound;
 mod shared;
 mod streams;
 mod told;
+mod whereabouts;
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
