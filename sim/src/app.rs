@@ -1,7 +1,7 @@
 //! The applications: they dial, send, take, close and change their minds, as the scenario says.
 
 use burdock_core::update::UpdateKind;
-use burdock_core::{Code, ConnectError, Event, Host as LinkHost, Link, SendError, SessionId, Transport, Update};
+use burdock_core::{Code, ConnectError, Event, Host as LinkHost, Link, SendError, SessionId, Time, Transport, Update};
 
 use crate::host::AppSession;
 use crate::item::Item;
@@ -134,7 +134,7 @@ impl World {
         self.trace.step(self.now, host, "cancel", session.get(), &[]);
         self.updates.cancelled(known.key);
         self.ledger.abandon(known.key);
-        self.restarts.ended(self.now, known.key);
+        self.restarts.ended(process.clock.seen(self.now), known.key);
         process.endpoint.cancel(process.time(self.now), session);
         let name = self.scenario.hosts[to].name.clone();
         self.note(host, format_args!("cancels its session with {name}"));
@@ -262,12 +262,12 @@ impl World {
             UpdateKind::PeerRestarted => {
                 let other = &self.hosts[peer];
                 self.ledger.peer_restarted(key, peer, other.incarnations > 1)?;
-                let now = restarts::Peer {
-                    incarnation: other.incarnations - 1,
-                    ahead: other.process.as_ref().is_some_and(|process| process.clock.is_ahead(self.now)),
+                let theirs = restarts::Peer {
+                    incarnation: other.process.as_ref().map(|process| process.incarnation),
+                    clock: other.process.as_ref().map_or(Time::ZERO, |process| process.clock.seen(self.now)),
                     limits: &self.scenario.hosts[peer].config.limits,
                 };
-                self.restarts.told(self.now, key, now)?;
+                self.restarts.told(key, theirs)?;
                 self.unblock(host, session, peer)?;
             }
             UpdateKind::Message => self.read_soon(host, session)?,
@@ -279,7 +279,7 @@ impl World {
                 if process.with(peer) == Some(session) {
                     process.current.remove(&peer);
                 }
-                self.restarts.ended(self.now, key);
+                self.restarts.ended(process.clock.seen(self.now), key);
                 self.ledger.closed(key, [delivered, undelivered, unknown], code == Code::Done && !by_peer)?;
             }
             _ => {}
@@ -292,7 +292,7 @@ impl World {
         self.trace.step(self.now, host, "update", key.1.into(), text.as_bytes());
         if !matches!(update.kind, UpdateKind::Writable | UpdateKind::Quality(_)) {
             self.note(host, format_args!("#{} {}", key.1, brief(&update.kind)));
-            let at = burdock_core::Time::from_micros(self.now);
+            let at = Time::from_micros(self.now);
             self.told.push(Told { at, host, session: key.1, kind: update.kind.clone() });
         }
     }

@@ -274,7 +274,7 @@ impl World {
         for session in process.sessions.values().filter(|session| !session.closed) {
             self.ledger.abandon(session.key);
             self.updates.cancelled(session.key);
-            self.restarts.ended(self.now, session.key);
+            self.restarts.ended(process.clock.seen(self.now), session.key);
         }
         let machine = if power { Machine::Off } else { Machine::Idle };
         self.net.set_machine(self.now, index, machine, &mut self.queue);

@@ -7,9 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use burdock_core::Limits;
+use burdock_core::{Limits, Time};
 
-use crate::net::link::micros;
 use crate::oracle::ledger::SessionKey;
 use crate::oracle::{Verdict, require};
 
@@ -29,15 +28,16 @@ struct Session {
     dialled: bool,
     /// By which handshake it was connected last.
     handshake: Option<[u8; 32]>,
-    ended: Option<u64>,
+    /// By the clock of its process.
+    ended: Option<Time>,
 }
 
 /// The process at the other end, now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer<'a> {
-    pub(crate) incarnation: u32,
-    /// Its clock makes what it remembers too old.
-    pub(crate) ahead: bool,
+    /// `None` if it does not run.
+    pub(crate) incarnation: Option<u32>,
+    pub(crate) clock: Time,
     pub(crate) limits: &'a Limits,
 }
 
@@ -54,14 +54,14 @@ impl Restarts {
     }
 
     /// It is closed, or its application let go of it, or crashed.
-    pub(crate) fn ended(&mut self, now: u64, key: SessionKey) {
+    pub(crate) fn ended(&mut self, clock: Time, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(&key) {
-            session.ended.get_or_insert(now);
+            session.ended.get_or_insert(clock);
         }
     }
 
     /// The application is told that its peer restarted.
-    pub(crate) fn told(&self, now: u64, key: SessionKey, peer: Peer<'_>) -> Verdict {
+    pub(crate) fn told(&self, key: SessionKey, peer: Peer<'_>) -> Verdict {
         let theirs = self.sessions.get(&key).and_then(|session| {
             let theirs = self.connected.get(&(session.handshake?, session.peer))?;
             Some((*theirs, self.sessions.get(theirs)?))
@@ -74,9 +74,8 @@ impl Restarts {
             });
         };
         let mut later = self.sessions.range((other, theirs.1 + 1)..=(other, u16::MAX)).map(|(_, session)| session);
-        let forgotten = peer.incarnation != session.incarnation
-            || peer.ahead
-            || now.saturating_sub(ended) >= micros(peer.limits.tombstone_life);
+        let forgotten = peer.incarnation != Some(session.incarnation)
+            || peer.clock.saturating_since(ended) >= peer.limits.tombstone_life;
         require(forgotten || later.any(|session| session.peer == host && session.dialled), ORACLE, || {
             format!(
                 "host {host} was told that host {other} restarted, which remembers how session {other}.{} ended",
@@ -101,21 +100,22 @@ mod tests {
 
     #[test]
     fn h10_a_restart_that_did_not_happen_is_seen() {
-        // Mutation: `let Some(ended) = session.ended` into `let ended = session.ended.unwrap_or(0)` makes this fail.
+        // Mutation: `session.ended else` into `session.ended.or(Some(Time::ZERO)) else` makes this fail.
         let limits = Limits::default();
-        let peer = Peer { incarnation: 0, ahead: false, limits: &limits };
+        let at = Time::from_micros(9_000);
+        let peer = Peer { incarnation: Some(0), clock: at, limits: &limits };
         let mut oracle = two();
-        assert!(oracle.told(9, (1, 0), peer).unwrap_err().message.contains("kept session 0.0"));
-        assert!(oracle.told(9, (0, 0), peer).unwrap_err().message.contains("kept session 1.0"));
-        oracle.ended(5, (0, 0));
-        assert!(oracle.told(9, (1, 0), peer).unwrap_err().message.contains("remembers"));
-        oracle.told(9 + micros(limits.tombstone_life), (1, 0), peer).unwrap();
-        oracle.told(9, (1, 0), Peer { incarnation: 1, ..peer }).unwrap();
-        oracle.told(9, (1, 0), Peer { ahead: true, ..peer }).unwrap();
+        assert!(oracle.told((1, 0), peer).unwrap_err().message.contains("kept session 0.0"));
+        assert!(oracle.told((0, 0), peer).unwrap_err().message.contains("kept session 1.0"));
+        oracle.ended(at, (0, 0));
+        assert!(oracle.told((1, 0), peer).unwrap_err().message.contains("remembers"));
+        oracle.told((1, 0), Peer { clock: at + limits.tombstone_life, ..peer }).unwrap();
+        oracle.told((1, 0), Peer { incarnation: Some(1), ..peer }).unwrap();
+        oracle.told((1, 0), Peer { incarnation: None, ..peer }).unwrap();
         oracle.opened((0, 1), 1, 0, false);
-        assert!(oracle.told(9, (1, 0), peer).is_err());
+        assert!(oracle.told((1, 0), peer).is_err());
         oracle.opened((0, 2), 1, 0, true);
-        oracle.told(9, (1, 0), peer).unwrap();
+        oracle.told((1, 0), peer).unwrap();
     }
 
     #[test]
@@ -123,6 +123,6 @@ mod tests {
         let limits = Limits::default();
         let mut oracle = two();
         oracle.connected((1, 0), [8; 32]);
-        oracle.told(9, (1, 0), Peer { incarnation: 0, ahead: false, limits: &limits }).unwrap();
+        oracle.told((1, 0), Peer { incarnation: Some(0), clock: Time::ZERO, limits: &limits }).unwrap();
     }
 }
