@@ -261,7 +261,7 @@ impl World {
             UpdateKind::Writable => self.unblock(host, session, peer)?,
             UpdateKind::PeerRestarted => {
                 let other = &self.hosts[peer];
-                self.ledger.peer_restarted(key, peer, other.incarnations > 1)?;
+                self.ledger.peer_restarted(key);
                 let theirs = restarts::Peer {
                     incarnation: other.process.as_ref().map(|process| process.incarnation),
                     clock: other.process.as_ref().map_or(Time::ZERO, |process| process.clock.seen(self.now)),

@@ -392,15 +392,15 @@ impl Session {
         });
         let Some((keys, hello)) = echoed else {
             pending.bad_answers += 1;
-            let renews = pending.renews();
+            let role = pending.role;
             let spent = pending.bad_answers >= MAX_BAD_ANSWERS;
             if spent {
                 let pending = self.pending.remove(position);
                 self.drop_carrier(shared, pending.index, pending.via);
             }
-            if let Some(path) = renews {
+            if let Role::Renewal { path, deadline } = role {
                 if spent {
-                    self.renewal_failed(now, shared, path);
+                    self.renew_again(now, shared, path, deadline);
                 }
                 return false;
             }

@@ -174,6 +174,20 @@ impl Session {
         }
     }
 
+    /// A renewal had more bad answers than it bears, which anybody can make up: they must not end the path. While the
+    /// old epoch may be used the next packet begins another. Afterwards that happens here, for the time that was left.
+    pub(super) fn renew_again(&mut self, now: Time, shared: &mut Shared, index: u32, deadline: Time) {
+        let Some(path) = self.paths.get(&index) else { return };
+        let (transport, via, usable) = (path.transport, path.via, path.keys.can_seal(now));
+        if usable || self.current != Some(index) {
+            return;
+        }
+        self.initiate(now, shared, transport, via, Some(index));
+        if let Some(pending) = self.pending.last_mut().filter(|pending| pending.renews() == Some(index)) {
+            pending.role = Role::Renewal { path: index, deadline };
+        }
+    }
+
     /// Drops the renewals of a path that is replaced or gone.
     pub(super) fn drop_renewals_of(&mut self, shared: &mut Shared, index: u32) {
         self.pending.retain(|pending| {
