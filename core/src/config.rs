@@ -106,8 +106,18 @@ pub struct Config {
     pub close_deadline: Duration,
     /// How long a session that we do not redial is kept at least for its peer to come back.
     pub keep: Duration,
+    /// The age at which the side that began an epoch renews its keys; the other side does at 5/4 of it. At 3/2 of it
+    /// the keys seal nothing more, at 9/2 they are wiped. 1 s to 120 s, and the same on both sides: who wipes keys earlier does not open what the
+    /// other still seals.
+    #[serde(default = "key_life")]
+    pub key_life: Duration,
     /// Every bound that a peer could push on.
     pub limits: Limits,
+}
+
+/// WireGuard's (whitepaper §6.1).
+const fn key_life() -> Duration {
+    Duration::from_secs(120)
 }
 
 /// Every bound that a peer could push on, and those that keep the application in bounds.
@@ -222,6 +232,7 @@ impl Config {
             heartbeat: true,
             close_deadline: Duration::from_secs(5),
             keep: Duration::from_secs(600),
+            key_life: key_life(),
             limits: Limits::default(),
         }
     }
@@ -244,11 +255,12 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let limits = &self.limits;
         let whole_message = u64::from(limits.max_message) + 8;
-        let rules: [(bool, &'static str, &'static str); 12] = [
+        let rules: [(bool, &'static str, &'static str); 13] = [
             (self.class == Class::Open, "class", "open: there is no transport for anonymous endpoints yet"),
             (self.attempts >= 1, "attempts", "at least 1"),
             (!self.attempt_deadline.is_zero(), "attempt_deadline", "longer than zero"),
             (self.silence >= Duration::from_secs(1), "silence", "at least 1 s"),
+            ((Duration::from_secs(1)..=key_life()).contains(&self.key_life), "key_life", "1 s to 120 s"),
             (limits.max_message >= 1, "limits.max_message", "at least 1"),
             (
                 u64::from(limits.channel_credit) >= whole_message,

@@ -127,10 +127,10 @@ const PRIVATE: &[(&str, &str, &str, &str)] = &[
     ("door/cookie.rs", "SECRET_LIFE: Duration = Duration::from_secs(240);", "life of such a secret", "240 s"),
     ("door/cookie.rs", "COOKIE_LIFE: Duration = Duration::from_secs(120);", "use of a cookie", "120 s"),
     ("door/cookie.rs", "MAX_TRIES: u8 = 8;", "COOKIEs looked at per INIT sent", "8"),
-    ("session/renew.rs", "RENEW_INITIATOR: Duration = Duration::from_secs(120);", "renewal by the initiator", "120 s"),
-    ("session/renew.rs", "RENEW_RESPONDER: Duration = Duration::from_secs(150);", "renewal by the responder", "150 s"),
-    ("session/renew.rs", "SEAL_LIMIT: Duration = Duration::from_secs(180);", "last sealing", "180 s"),
-    ("session/renew.rs", "OPEN_LIMIT: Duration = Duration::from_secs(540);", "keys wiped", "540 s"),
+    // In quarters of the key life.
+    ("session/renew.rs", "RENEW_RESPONDER: u32 = 5;", "renewal by the responder", "150 s"),
+    ("session/renew.rs", "SEAL_LIMIT: u32 = 6;", "last sealing", "180 s"),
+    ("session/renew.rs", "OPEN_LIMIT: u32 = 18;", "keys wiped", "540 s"),
     ("seal.rs", "WORN_NUMBER: u64 = 1 << 60;", "renewal by number", "2^60"),
     ("seal.rs", "FORGERY_LIMIT: u64 = 1 << 36;", "forgeries borne", "2^36"),
     ("session/mod.rs", "MAX_KEEP: Duration = Duration::from_secs(3600);", "longest keep time", "3,600 s"),
@@ -181,6 +181,7 @@ fn the_constants_are_those_of_the_page() {
         ("silence", time(config.silence)),
         ("close deadline", time(config.close_deadline)),
         ("keep time", time(config.keep)),
+        ("renewal by the initiator", time(config.key_life)),
     ];
     for (file, declaration, name, value) in PRIVATE {
         assert!(read(&format!("src/{file}")).contains(declaration), "{file} has another value than {declaration}");

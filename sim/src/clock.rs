@@ -61,11 +61,6 @@ impl Clock {
         self.seen.get().saturating_sub(self.shown(now))
     }
 
-    /// Whether it has told the core of a time that is still to come: what is of a limited age is too old early.
-    pub(crate) fn is_ahead(&self, now: u64) -> bool {
-        self.seen.get() > self.start.saturating_add(now)
-    }
-
     /// The time of the run at which it will show `time`.
     pub(crate) fn shows(&self, time: Time) -> u64 {
         u64::try_from((i128::from(time.as_micros()) - self.ahead()).max(0)).unwrap_or(u64::MAX)

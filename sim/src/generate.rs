@@ -227,6 +227,11 @@ impl Swarm {
                 };
                 self.both_ways(family, &trouble, from, until);
             }
+            Family::ShortKeys => {
+                // The same for all: who wipes keys early does not open what the others still seal.
+                let key_life = ms(draws.pick(&[1_000, 2_000, 5_000, 10_000]));
+                self.scenario.hosts.iter_mut().for_each(|host| host.config.key_life = key_life);
+            }
             Family::SlowReader => {
                 let host = usize::from(draws.one_in(2));
                 let batch = u32::try_from(draws.between(1, 20)).expect("at most 20");

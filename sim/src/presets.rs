@@ -214,6 +214,10 @@ impl Scenario {
         if !keeps(Family::SlowReader) {
             scenario.hosts.iter_mut().for_each(|host| host.reader = Reader::Prompt);
         }
+        if !keeps(Family::ShortKeys) {
+            let key_life = Config::streamer().key_life;
+            scenario.hosts.iter_mut().for_each(|host| host.config.key_life = key_life);
+        }
         let mut dialled = false;
         scenario.ops.retain(|op| match op.what {
             What::Cancel { .. } => keeps(Family::Cancel),

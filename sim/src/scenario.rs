@@ -400,6 +400,8 @@ families! {
     LostWake = "lost_wake";
     /// Wake-ups come twice, or early.
     DoubledWake = "doubled_wake";
+    /// Keys that are renewed every few seconds.
+    ShortKeys = "short_keys";
 }
 
 /// Something that an application does.
@@ -567,6 +569,7 @@ impl Scenario {
     /// The families that are on.
     pub fn families(&self) -> impl Iterator<Item = Family> + '_ {
         Family::ALL.iter().copied().filter(|family| match family {
+            Family::ShortKeys => self.hosts.iter().any(|host| host.config.key_life < Config::streamer().key_life),
             Family::SlowReader => self.hosts.iter().any(|host| host.reader != Reader::Prompt),
             Family::BothDial => self.ops.iter().any(|op| match op.what {
                 What::Connect { to, .. } => self.ops.iter().any(

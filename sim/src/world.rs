@@ -64,6 +64,8 @@ pub(crate) struct World {
     pub(crate) elsewhere: Elsewhere,
     /// Actions of all cores so far.
     acted: u64,
+    /// A clock has jumped, or stood still while others went on: an epoch is older for one side than for the other.
+    ages_differ: bool,
     pub(crate) crashes: u64,
     /// Datagrams that a stopped process lost.
     pub(crate) overflowed: u64,
@@ -134,6 +136,7 @@ impl World {
             told: Vec::new(),
             elsewhere: Elsewhere::default(),
             acted: 0,
+            ages_differ: false,
             crashes: 0,
             overflowed: 0,
             resumed: 0,
@@ -289,8 +292,14 @@ impl World {
             }
             FaultKind::HalfOpen { way } => self.net.vanish(way.from, way.to),
             FaultKind::Crash { host, power } => self.crash(host, power),
-            FaultKind::Stop { host, clock_stands, buffer } => self.stop(index, host, clock_stands, buffer),
-            FaultKind::ClockJump { host, by, back } => self.clock_jumps(index, host, micros(by), back),
+            FaultKind::Stop { host, clock_stands, buffer } => {
+                self.ages_differ = true;
+                self.stop(index, host, clock_stands, buffer);
+            }
+            FaultKind::ClockJump { host, by, back } => {
+                self.ages_differ = true;
+                self.clock_jumps(index, host, micros(by), back);
+            }
             FaultKind::Wakes { host, trouble } => self.hosts[host].wakes.push((index, trouble)),
             kind => {
                 self.net.attack.begin(self.now, index, &self.scenario.faults[index], &mut self.queue);
@@ -374,8 +383,7 @@ impl World {
                 let first = data.first().copied();
                 self.raw_event(host, Event::Datagram { from, data: &mut data })?;
                 if whole {
-                    let ahead = self.hosts[host].process.as_ref().is_some_and(|it| it.clock.is_ahead(self.now));
-                    genuine::accepted(host, ahead, before, self.refused(host))?;
+                    genuine::accepted(host, self.ages_differ, before, self.refused(host))?;
                 }
                 if let (Some(before), Some(after)) = (watch, self.watch(host)) {
                     forged::changed_nothing(host, first, before, after)?;

@@ -410,7 +410,7 @@ impl Session {
             shared.streams.set_owner(stream, StreamOwner::Path(self.id));
         }
         let (index, renews) = (established.index, established.renews);
-        self.paths.insert(index, Path::new(now, established));
+        self.paths.insert(index, Path::new(now, shared.config.key_life, established));
         if let Some(old) = renewed {
             self.replace(now, shared, old, index);
         }

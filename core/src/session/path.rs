@@ -99,7 +99,7 @@ impl Path {
         if first { self.packet_max.min(UDP_HANDSHAKE_LEN) } else { self.packet_max }
     }
 
-    pub(crate) fn new(now: Time, established: Established) -> Self {
+    pub(crate) fn new(now: Time, key_life: Duration, established: Established) -> Self {
         let Established { index, peer_index, transport, via, initiator, limits, sealer, opener, rtt, .. } = established;
         let carrier = Carrier::of(transport);
         let packet_max = if transport.is_stream() { STREAM_PACKET } else { UDP_HANDSHAKE_LEN };
@@ -114,7 +114,7 @@ impl Path {
             via,
             initiator,
             since: now,
-            keys: EpochKeys::new(now, sealer, opener),
+            keys: EpochKeys::new(now, key_life, sealer, opener),
             recovery,
             acks: AckTracker::new(carrier),
             meter: Meter::new(now),

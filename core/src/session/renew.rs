@@ -18,20 +18,20 @@ use crate::recovery::{AckTracker, Carrier};
 use crate::seal::{Opener, Sealer};
 use crate::time::Time;
 
-/// The age at which the side that began an epoch renews it.
-pub(crate) const RENEW_INITIATOR: Duration = Duration::from_secs(120);
-/// The age at which the other side does, so that the two seldom cross.
-pub(crate) const RENEW_RESPONDER: Duration = Duration::from_secs(150);
-/// The age from which an epoch seals nothing.
-pub(crate) const SEAL_LIMIT: Duration = Duration::from_secs(180);
-/// The age from which it opens nothing: its keys are wiped.
-pub(crate) const OPEN_LIMIT: Duration = Duration::from_secs(540);
+/// The age at which the side that did not begin an epoch renews it, in quarters of the key life: later than the
+/// other, so that the two seldom cross.
+const RENEW_RESPONDER: u32 = 5;
+/// The age from which an epoch seals nothing, in quarters of the key life.
+const SEAL_LIMIT: u32 = 6;
+/// The age from which it opens nothing, in quarters of the key life: its keys are wiped.
+const OPEN_LIMIT: u32 = 18;
 /// How long a replaced path stays at least: what is under way on it is to arrive.
 const OVERLAP: Duration = Duration::from_secs(1);
 
 /// The keys of an epoch, for as long as each may be used.
 pub(crate) struct EpochKeys {
     since: Time,
+    life: Duration,
     /// Gone at [`SEAL_LIMIT`].
     sealer: Option<Sealer>,
     /// Gone at [`OPEN_LIMIT`], or after too many forgeries.
@@ -39,13 +39,31 @@ pub(crate) struct EpochKeys {
 }
 
 impl EpochKeys {
-    pub(super) fn new(since: Time, sealer: Sealer, opener: Opener) -> Self {
-        Self { since, sealer: Some(sealer), opener: Some(opener) }
+    pub(super) fn new(since: Time, life: Duration, sealer: Sealer, opener: Opener) -> Self {
+        Self { since, life, sealer: Some(sealer), opener: Some(opener) }
+    }
+
+    fn at(&self, quarters: u32) -> Time {
+        self.since + self.life * quarters / 4
+    }
+
+    /// From when on nothing is sealed.
+    pub(super) fn sealed_until(&self) -> Time {
+        self.at(SEAL_LIMIT)
+    }
+
+    fn opened_until(&self) -> Time {
+        self.at(OPEN_LIMIT)
+    }
+
+    /// When they are renewed by the side that began the epoch, or by the other.
+    fn renewed_at(&self, initiator: bool) -> Time {
+        self.at(if initiator { 4 } else { RENEW_RESPONDER })
     }
 
     /// `None` when nothing may be sealed any more.
     pub(super) fn sealer(&mut self, now: Time) -> Option<&mut Sealer> {
-        let young = now < self.since + SEAL_LIMIT;
+        let young = now < self.sealed_until();
         self.sealer.as_mut().filter(|sealer| young && !sealer.is_exhausted())
     }
 
@@ -56,12 +74,12 @@ impl EpochKeys {
 
     /// `None` when nothing may be opened any more.
     pub(super) fn opener(&mut self, now: Time) -> Option<&mut Opener> {
-        let young = now < self.since + OPEN_LIMIT;
+        let young = now < self.opened_until();
         self.opener.as_mut().filter(|_| young)
     }
 
     pub(super) fn can_seal(&self, now: Time) -> bool {
-        now < self.since + SEAL_LIMIT && self.may_seal()
+        now < self.sealed_until() && self.may_seal()
     }
 
     /// As [`can_seal`](Self::can_seal), as far as the timers have told.
@@ -81,8 +99,8 @@ impl EpochKeys {
 
     /// When the next key is wiped.
     fn expires(&self) -> Option<Time> {
-        let opening = self.opener.as_ref().map(|_| self.since + OPEN_LIMIT);
-        self.sealer.as_ref().map(|_| self.since + SEAL_LIMIT).or(opening)
+        let opening = self.opener.as_ref().map(|_| self.opened_until());
+        self.sealer.as_ref().map(|_| self.sealed_until()).or(opening)
     }
 
     fn erase(&mut self) {
@@ -93,10 +111,10 @@ impl EpochKeys {
     /// Wipes what the epoch is too old for. Returns whether nothing is left since now.
     fn age(&mut self, now: Time) -> bool {
         let had = self.opener.is_some();
-        if now >= self.since + SEAL_LIMIT {
+        if now >= self.sealed_until() {
             self.sealer = None;
         }
-        if now >= self.since + OPEN_LIMIT {
+        if now >= self.opened_until() {
             self.opener = None;
         }
         had && self.opener.is_none()
@@ -106,17 +124,16 @@ impl EpochKeys {
 impl Path {
     /// Whether the keys are to be renewed before much more is sent.
     fn is_renewal_due(&self, now: Time) -> bool {
-        let age = if self.initiator { RENEW_INITIATOR } else { RENEW_RESPONDER };
-        self.successor.is_none() && (now >= self.since + age || self.keys.is_worn())
+        self.successor.is_none() && (now >= self.keys.renewed_at(self.initiator) || self.keys.is_worn())
     }
 
     /// When keys are wiped, or the path is closed for their age.
     pub(super) fn ages_at(&self, current: bool) -> Option<Time> {
-        if current { self.keys.expires() } else { Some(self.since + SEAL_LIMIT) }
+        if current { self.keys.expires() } else { Some(self.keys.sealed_until()) }
     }
 
     fn overlap(&self) -> Duration {
-        (self.recovery.pto_period() * 3).clamp(OVERLAP, SEAL_LIMIT - RENEW_RESPONDER)
+        (self.recovery.pto_period() * 3).min(self.keys.life / 4).max(OVERLAP)
     }
 
     /// Whether the peer is known to hold the keys.

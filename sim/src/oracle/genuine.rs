@@ -5,10 +5,10 @@ use burdock_core::seal::Refused;
 
 use crate::oracle::{Verdict, require};
 
-/// What an endpoint had refused `before` such a packet, and `after` it. To one whose clock is `ahead` its keys may be
-/// too old.
-pub(crate) fn accepted(host: usize, ahead: bool, mut before: Refused, after: Refused) -> Verdict {
-    if ahead {
+/// What an endpoint had refused `before` such a packet, and `after` it. When `ages_differ` its
+/// keys may be too old for it.
+pub(crate) fn accepted(host: usize, ages_differ: bool, mut before: Refused, after: Refused) -> Verdict {
+    if ages_differ {
         before.retired = after.retired;
     }
     require(before == after, "genuine", || {

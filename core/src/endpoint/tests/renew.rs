@@ -113,7 +113,7 @@ fn deaf_to_inits(pair: &mut Pair) {
     pair.filter = Some(Box::new(|_, _, packet| packet[0] != INIT));
 }
 
-// Mutation: `RENEW_INITIATOR` of 121 s, or `>` for `>=` in `is_renewal_due`, makes this fail.
+// Mutation: a default `key_life` of 121 s, or `>` for `>=` in `is_renewal_due`, makes this fail.
 #[test]
 fn r8_the_initiator_renews_at_120_seconds() {
     let (mut pair, ids) = open();
@@ -131,7 +131,7 @@ fn r8_the_initiator_renews_at_120_seconds() {
     settled(&mut pair, ids);
 }
 
-// Mutation: `RENEW_RESPONDER` of 151 s makes this fail.
+// Mutation: `RENEW_RESPONDER` of 6 makes this fail.
 #[test]
 fn r8_the_responder_renews_at_150_seconds() {
     for (at, expected) in [(SINCE[1] + (secs(150) - TICK), 0), (SINCE[1] + secs(150), 1)] {
@@ -145,7 +145,7 @@ fn r8_the_responder_renews_at_150_seconds() {
     }
 }
 
-// Mutation: `SEAL_LIMIT` of 181 s makes this fail.
+// Mutation: `SEAL_LIMIT` of 7 makes this fail.
 #[test]
 fn r8_nothing_is_sealed_after_180_seconds() {
     let (mut pair, ids) = open();
@@ -181,7 +181,7 @@ fn r8_nothing_is_sealed_after_180_seconds() {
     }
 }
 
-// Mutation: `OPEN_LIMIT` of 541 s, or `next_timeout` without `ages_at`, makes this fail.
+// Mutation: `OPEN_LIMIT` of 19, or `next_timeout` without `ages_at`, makes this fail.
 #[test]
 fn r8_idle_keys_are_erased_at_540_seconds_and_renewed_when_it_speaks_again() {
     for speaker in [0, 1] {
