@@ -205,7 +205,7 @@ fn h2_another_suite_or_pattern_is_refused() {
     let (e, s) = (public_key(&EI), initiator().public_key());
     let es = dh(&EI, &responder().public_key()).unwrap();
     let ss = dh(&[1; 32], &responder().public_key()).unwrap();
-    let read = |protocol| {
+    let read = |protocol: &str| {
         let (_, first) = forge_message_1_as(protocol, &e, &es, &s, &ss);
         Responder::read(&responder(), PROLOGUE, &first).err()
     };

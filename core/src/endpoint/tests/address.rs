@@ -154,7 +154,7 @@ fn t9_captured_packets_resent_from_elsewhere_move_nothing() {
     burdock_ledger::reached("T9", "moves after captured packets resent from elsewhere", moves);
 }
 
-// Mutation: `Address::answered` without comparing `candidate.addr`, or the challenge, makes this fail.
+// Mutation: `Address::answered` without comparing the challenge makes this fail.
 #[test]
 fn t9_only_the_right_bytes_from_the_right_address_move_it() {
     let mut scene = scene();

@@ -194,7 +194,7 @@ fn h10_both_dial_while_one_side_restarts_and_share_one_session() {
     }
 }
 
-// Mutation: `is_outdated` and `has_replaced` always being false make this fail.
+// Mutation: `drop_half_open` without the index makes this fail.
 #[test]
 fn h9_first_messages_replayed_across_restarts_disturb_nothing() {
     let config = steady(Config::streamer());
