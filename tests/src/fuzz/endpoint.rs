@@ -223,6 +223,13 @@ impl World {
         }
     }
 
+    /// Notes what the script did, beside what came of it.
+    fn count(&mut self, what: &str) {
+        if let Some(reached) = &mut self.reached {
+            reached.add(what.to_owned(), 1);
+        }
+    }
+
     /// Confirms the last handshake.
     fn confirm(&mut self) {
         let mut plaintext = Vec::new();

@@ -61,7 +61,9 @@ impl World {
         let Some((init, who, via)) = self.inits.get(at).cloned() else { return };
         self.handshakes += 1;
         let limits = self.limits.clone();
+        let mut again = false;
         let made = self.peers[who].answer_bytes(&init, |mut hello, padded| {
+            again = hello.verdict == Verdict::Resumed;
             if how & 1 != 0 {
                 edit_resp(script, &limits, &mut hello);
             }
@@ -74,6 +76,9 @@ impl World {
             payload
         });
         let Some((packet, epoch)) = made else { return };
+        if again {
+            self.count("peer: renewal or resumption answered");
+        }
         self.lines.push(Line { epoch, via, who, home: addr(who, 0), heard: BTreeSet::new(), offsets: [0; 4] });
         self.deliver(who, via, &packet);
     }
@@ -100,6 +105,7 @@ impl World {
         let lines = self.lines.len();
         self.ask(asked, who, via);
         if how & 4 == 0 && self.lines.len() > lines {
+            self.count("peer: keys renewed");
             self.confirm();
         }
     }
@@ -137,6 +143,7 @@ impl World {
         if how & 2 != 0 {
             packet[8 + usize::from(script.u8()) % 56] ^= 1;
         }
+        self.count("peer: cookie demanded");
         self.deliver(who, via, &packet);
     }
 
@@ -150,6 +157,9 @@ impl World {
         packet::set_mac2(&mut packet, |before| crypto::mac(&cookie, &[before]));
         let lines = self.lines.len();
         self.deliver(who, Via::Udp, &packet);
+        if self.lines.len() > lines {
+            self.count("peer: cookie used");
+        }
         if how & 2 == 0 && self.lines.len() > lines {
             self.confirm();
         }
@@ -162,6 +172,7 @@ impl World {
         if let Some(challenge) = self.challenges.get(last) {
             let mut plaintext = Vec::new();
             Frame::Response(*challenge).encode(&mut plaintext);
+            self.count("peer: challenge brought back");
             self.say(at, &plaintext);
         }
     }

@@ -11,7 +11,7 @@ use burdock_core::update::UpdateKind;
 pub struct Reached(pub BTreeMap<String, u64>);
 
 impl Reached {
-    fn add(&mut self, what: String, count: u64) {
+    pub(super) fn add(&mut self, what: String, count: u64) {
         *self.0.entry(what).or_default() += count;
     }
 
