@@ -258,6 +258,7 @@ fn a_message_is_delivered_when_it_was_taken() {
     a.send(1, Bytes::new()).unwrap();
     exchange(&mut a, &mut b);
     assert_eq!((a.queued_bytes(), a.pending_messages()), (0, 2));
+    assert!(!a.flushed());
     assert_eq!(b.recv().unwrap().data, "one");
     exchange(&mut a, &mut b);
     assert_eq!(outcomes(&mut a), []);
@@ -268,6 +269,26 @@ fn a_message_is_delivered_when_it_was_taken() {
     exchange(&mut a, &mut b);
     assert_eq!(outcomes(&mut a), [(1, Outcome::Delivered)]);
     assert!(a.flushed());
+}
+
+// Mutation: in `Receiver::unread`, `size_of::<Inbound>() - message.data.len()` makes this fail.
+#[test]
+fn d6_what_nobody_fetches_is_counted_with_what_each_message_costs() {
+    let (mut a, mut b) = pair(&Limits::default());
+    assert_eq!((b.unread(), b.readable()), (0, false));
+    let mut costs = Vec::new();
+    for len in [0, 1000, 3000] {
+        let before = b.unread();
+        a.send(1, content(1, 0, len)).unwrap();
+        exchange(&mut a, &mut b);
+        costs.push(b.unread() - before);
+    }
+    assert!(costs[0] > 0, "empty messages are not free");
+    assert_eq!(costs, [costs[0], costs[0] + 1000, costs[0] + 3000]);
+    b.recv().unwrap();
+    assert_eq!(b.unread(), costs[1] + costs[2]);
+    assert_eq!(take_all(&mut b).len(), 2);
+    assert_eq!((b.unread(), b.readable()), (0, false));
 }
 
 // Mutation: in `Sender::abandon`, `end <= outgoing.written` -> `end <= outgoing.started` makes this fail.
