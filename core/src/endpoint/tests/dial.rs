@@ -101,7 +101,7 @@ fn r3_seven_forged_answers_do_not_end_a_handshake_and_eight_do() {
     }
 }
 
-// Mutation: `LATE_HANDSHAKES` of 4, or `LATE_LIFE` of 61 s, makes this fail.
+// Mutation: `LATE_HANDSHAKES` of 4, `LATE_LIFE` of 61 s, or a `Pending::is_live` that is always true makes this fail.
 #[test]
 fn d6_handshakes_of_past_attempts_are_few_and_forgotten_after_a_minute() {
     let forger = Forger::new(2);
@@ -115,12 +115,19 @@ fn d6_handshakes_of_past_attempts_are_few_and_forgotten_after_a_minute() {
     // That of the attempt that runs comes on top of three late ones.
     assert_eq!((0..100).map(|_| held(&mut bench)).max(), Some(4));
 
-    let mut bench = Bench::new(1, &Config { backoff: Schedule::list(&[DEADLINE * 10]), ..config() });
+    // Attempts fail after 5 s and 40 s, and their handshakes are forgotten at 65 s and 100 s.
+    let apart = Schedule::list(&[Duration::from_secs(30), DEADLINE * 10]).with_jitter(0);
+    let brief = Config { attempts: 3, attempt_deadline: Duration::from_secs(5), ..config() };
+    let mut bench = Bench::new(1, &Config { backoff: apart, ..brief });
     bench.connect(&forger.link());
-    bench.pass(DEADLINE * 2 - Duration::from_micros(1));
-    assert_eq!(bench.snapshot().indices.len(), 1);
-    bench.pass(Duration::from_micros(1));
-    assert_eq!(bench.snapshot().indices.len(), 0);
+    let (just, started) = (Duration::from_micros(1), bench.now);
+    for (at, before, after) in [(35, 1, 2), (65, 2, 1), (100, 1, 0)] {
+        let at = Duration::from_secs(at);
+        bench.pass(at - just - bench.now.saturating_since(started));
+        assert_eq!(bench.snapshot().indices.len(), before, "just before {at:?}");
+        bench.pass(just);
+        assert_eq!(bench.snapshot().indices.len(), after, "at {at:?}");
+    }
 }
 
 // Mutation: `u32::try_from(attempt.rungs.len())` in `Session::start_rung` makes this fail.
