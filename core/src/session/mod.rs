@@ -386,7 +386,11 @@ impl Session {
         let full = same_peer && renewed.is_none() && self.paths.len() >= limit;
         // Nor can a name from before take the place of a later one.
         let outlived = !same_peer && (established.begun < self.met || self.has_replaced(established.peer_half));
-        if self.is_over() || stale || full || outlived {
+        // A restarted peer has no stream from before: this one would go with the paths that are on it.
+        let misplaced = !same_peer
+            && matches!(established.via, Via::Stream(_))
+            && self.paths.values().any(|path| path.via == established.via);
+        if self.is_over() || stale || full || outlived || misplaced {
             self.drop_carrier(shared, established.index, established.via);
             return false;
         }
