@@ -66,7 +66,6 @@ const MUST_REACH: &[&str] = &[
     "timer Expiry",
     "timer HalfOpen",
     "timer Partial",
-    "refused: malformed",
     "refused: replayed",
     "refused: out_of_order",
     "refused: bad_tag",

@@ -307,8 +307,8 @@ impl Endpoint {
     #[must_use = "actions are what the endpoint is for"]
     pub fn poll_action(&mut self, now: Time, buf: &mut Vec<u8>) -> Option<Action> {
         let now = self.clamp(now);
-        buf.clear();
         loop {
+            buf.clear();
             if let Some(queued) = self.shared.queue.pop_front() {
                 return Some(match queued {
                     Queued::Action(action) => action,

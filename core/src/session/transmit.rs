@@ -162,7 +162,10 @@ impl Session {
     /// that is in use, and newest packets from the candidate bring the next one.
     fn fill_challenge(&mut self, now: Time, index: u32, buf: &mut Vec<u8>) -> Option<core::net::SocketAddr> {
         let over = self.is_over();
-        let path = self.paths.get_mut(&index).filter(|path| !over && path.address.is_due())?;
+        let path = self.paths.get_mut(&index)?;
+        if over || !path.address.is_due() || !path.keys.can_seal(now) {
+            return None;
+        }
         let pto = path.recovery.pto_period();
         let (to, bytes) = path.address.challenge(now, CHALLENGE_PACKET, pto)?;
         buf.clear();

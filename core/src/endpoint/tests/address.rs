@@ -442,3 +442,15 @@ fn t9_streams_never_move() {
     pair.run(Duration::from_secs(1));
     assert_eq!(pair.take(1, b).len(), 1);
 }
+
+// Mutation: `poll_action` that clears the buffer before its loop, and `fill_challenge` without `can_seal`, make this fail.
+#[test]
+fn t9_a_challenge_that_cannot_be_sealed_goes_nowhere() {
+    let mut scene = scene();
+    scene.bench.now = scene.bench.now + Duration::from_secs(180);
+    let packet = scene.epoch.seal(&[Frame::Challenge([7; 8])]);
+    let done = scene.bench.datagram(elsewhere(1), &packet);
+    // The keys are renewed first, by an INIT and nothing in front of it.
+    let [(_, init)] = &done.datagrams[..] else { panic!("{:?}", done.datagrams) };
+    assert!(matches!(crate::wire::packet::parse(init), Ok(crate::wire::packet::Packet::Init(_))), "{init:?}");
+}
