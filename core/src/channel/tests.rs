@@ -337,6 +337,11 @@ fn c4_what_is_abandoned_is_reported() {
     assert_eq!(a.counts(), Counts { delivered: 1, undelivered: 3, unknown: 1 });
     assert!(a.flushed() && !a.wants_to_write());
     assert_eq!(a.queued_bytes(), 0);
+    // What was half written does not stand in the way of what is said to the peer's successor.
+    a.set_peer_limits(1000, 4000, 4000);
+    assert!(!a.wants_to_write());
+    a.send(9, content(9, 0, 10)).unwrap();
+    assert_eq!(streams(&packet(&mut a, 1200).unwrap().1), [(9, 0, 11)]);
 }
 
 #[test]
@@ -378,6 +383,10 @@ fn the_peers_limits_hold_for_what_is_queued() {
     assert_eq!(a.queued_bytes(), 30);
     assert_eq!(streams(&packet(&mut a, 1200).unwrap().1), [(1, 0, 32)]);
     assert_eq!(a.send(1, content(1, 0, 1001)), Err(SendError::TooLarge { len: 1001, max: 1000 }));
+    // A later handshake can only raise them: what was queued by then stays.
+    a.send(1, content(1, 0, 900)).unwrap();
+    a.set_peer_limits(100, 200, 200);
+    assert_eq!((outcomes(&mut a), a.queued_bytes()), (vec![], 930));
     // A credit that covers no message of that size would leave it queued for ever.
     let mut a = Channels::new(&Limits::default());
     a.set_peer_limits(1000, 4000, 500);

@@ -6,6 +6,9 @@ use super::bench::{Bench, Done};
 use super::forger::Forger;
 use super::steady;
 use crate::config::Ladder;
+use crate::wire::frame::Frame;
+use crate::wire::packet;
+use crate::wire::payload::{HelloResp, Verdict};
 use crate::{Code, Config, Event, Link, NetError, Schedule, update::UpdateKind};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -144,4 +147,47 @@ fn c1_in_strict_order_each_transport_has_its_share_of_the_deadline() {
     let done = bench.pass(DEADLINE / 2);
     assert!(done.datagrams.is_empty());
     assert_eq!(failures(&done), [Code::Timeout]);
+}
+
+// Mutation: `let once = true` in `Session::on_resp` makes this fail.
+#[test]
+fn only_an_initiation_that_was_sent_once_tells_the_round_trip() {
+    // Three times the round trip, and 25 ms; of 333 ms where none is known (RFC 9002 §6.2).
+    for (waited, probed) in [(200, 625), (1_200, 1_025)] {
+        let mut bench = Bench::new(1, &config());
+        let mut forger = Forger::new(2);
+        let (id, done) = bench.connect(&forger.link());
+        let init = done.datagram().to_vec();
+        // It is sent again after a second.
+        bench.pass(Duration::from_millis(waited));
+        let (answer, _) = forger.answer(&init);
+        assert_eq!(bench.datagram(forger.addr, &answer).connected(), Some(id));
+        let (connected, step) = (bench.now, Duration::from_millis(5));
+        while bench.pass(step).datagrams.is_empty() {}
+        let probe = bench.now.saturating_since(connected);
+        let probed = Duration::from_millis(probed);
+        assert!(
+            (probed..=probed + step).contains(&(probe + step)),
+            "answered after {waited} ms, probed after {probe:?}"
+        );
+    }
+}
+
+// Mutation: in `Session::on_resp`, `pending.started > self.met` makes this fail.
+#[test]
+fn c6_a_late_answer_of_a_dead_half_closes_nothing() {
+    let mut bench = Bench::new(1, &config());
+    let (mut dead, mut alive) = (Forger::new(2), Forger::new(2));
+    (alive.half, alive.addr) = (dead.half + 1, Forger::new(3).addr);
+    alive.skip(8);
+    let (id, done) = bench.connect(&dead.link());
+    let init = done.datagram().to_vec();
+    let closed = |answer: &mut HelloResp| answer.verdict = Verdict::Closed(0);
+    let (late, _) = dead.answer_as(&init, |header| packet::prologue(&header), closed).unwrap();
+    bench.pass(Duration::from_millis(200));
+    let (mut epoch, done) = alive.open(&mut bench, 0);
+    assert_eq!(done.connected(), Some(id));
+    assert!(bench.datagram(dead.addr, &late).updates.is_empty());
+    bench.datagram(alive.addr, &epoch.seal(&[Frame::Stream { channel: 0, offset: 0, data: b"\x03one" }]));
+    assert_eq!(&bench.endpoint.recv(id).expect("a message").data[..], b"one");
 }

@@ -252,6 +252,7 @@ fn a_search_does_not_wait_for_a_try_at_a_better_transport() {
     pair.send(0, a, "traffic");
     // A try at UDP runs for up to a minute.
     pair.run(Duration::from_secs(5));
+    assert_eq!(pair.nodes[0].written.len(), 1, "what is no better than what there is is not tried");
     let inits = |pair: &Pair| pair.nodes[0].datagrams.iter().filter(|packet| packet[0] == INIT).count();
     let before = inits(&pair);
     pair.nodes[0].endpoint.handle(pair.now, Event::NetworkChanged);
