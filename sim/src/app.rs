@@ -1,14 +1,14 @@
 //! The applications: they dial, send, take, close and change their minds, as the scenario says.
 
 use burdock_core::update::UpdateKind;
-use burdock_core::{Code, ConnectError, Event, Host as LinkHost, Link, SendError, SessionId, Transport, Update};
+use burdock_core::{Code, ConnectError, Event, Host as LinkHost, Link, SendError, SessionId, Time, Transport, Update};
 
 use crate::host::AppSession;
 use crate::item::Item;
 use crate::net::link::micros;
 use crate::oracle::ledger::SessionKey;
 use crate::oracle::payload::{self, Label};
-use crate::oracle::{Verdict, broken, contract, require};
+use crate::oracle::{Verdict, broken, contract, require, restarts};
 use crate::report::Told;
 use crate::scenario::{Reader, What, address};
 use crate::table;
@@ -84,7 +84,7 @@ impl World {
         match result {
             Ok(session) => {
                 process.dials += 1;
-                self.open(host, to, session);
+                self.open(host, to, session, true);
                 let name = self.scenario.hosts[to].name.clone();
                 self.note(host, format_args!("dials {name}"));
             }
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// A session that the application did not have before.
-    fn open(&mut self, host: usize, peer: usize, session: SessionId) {
+    fn open(&mut self, host: usize, peer: usize, session: SessionId, dialled: bool) {
         let number = self.hosts[host].sessions;
         self.hosts[host].sessions += 1;
         let key = (host, number);
@@ -108,6 +108,7 @@ impl World {
         self.updates.open(key, &self.scenario.hosts[host].config);
         let process = self.hosts[host].process.as_mut().expect("its endpoint has just opened a session");
         let known = AppSession { key, peer, closed: false, blocked: false, handed: Vec::new(), read_queued: false };
+        self.restarts.opened(key, peer, process.incarnation, dialled);
         process.sessions.insert(session, known);
         process.current.insert(peer, session);
     }
@@ -133,6 +134,7 @@ impl World {
         self.trace.step(self.now, host, "cancel", session.get(), &[]);
         self.updates.cancelled(known.key);
         self.ledger.abandon(known.key);
+        self.restarts.ended(process.clock.seen(self.now), known.key);
         process.endpoint.cancel(process.time(self.now), session);
         let name = self.scenario.hosts[to].name.clone();
         self.note(host, format_args!("cancels its session with {name}"));
@@ -222,7 +224,7 @@ impl World {
             if process.current.contains_key(&peer) {
                 return broken("one session", format!("host {host} has a second session with host {peer}"));
             }
-            self.open(host, peer, session);
+            self.open(host, peer, session, false);
         }
         let process = self.hosts[host].process.as_mut().expect("it has an inbox");
         let known = process.sessions.get_mut(&session).expect("opened above");
@@ -242,7 +244,8 @@ impl World {
         // By its own clock: the core has no other.
         self.updates.told(process.clock.seen(self.now), key, &update)?;
         match update.kind {
-            UpdateKind::Connected { peer: named, transport, inbound, .. } => {
+            UpdateKind::Connected { peer: named, transport, inbound, handshake_hash } => {
+                self.restarts.connected(key, handshake_hash);
                 require(self.keys.get(&named) == Some(&peer), "updates", || {
                     format!("host {host} dialled host {peer} and is connected to another")
                 })?;
@@ -257,8 +260,14 @@ impl World {
             }
             UpdateKind::Writable => self.unblock(host, session, peer)?,
             UpdateKind::PeerRestarted => {
-                let crashed = self.hosts[peer].incarnations > 1;
-                self.ledger.peer_restarted(key, peer, crashed)?;
+                let other = &self.hosts[peer];
+                self.ledger.peer_restarted(key);
+                let theirs = restarts::Peer {
+                    incarnation: other.process.as_ref().map(|process| process.incarnation),
+                    clock: other.process.as_ref().map_or(Time::ZERO, |process| process.clock.seen(self.now)),
+                    limits: &self.scenario.hosts[peer].config.limits,
+                };
+                self.restarts.told(key, theirs)?;
                 self.unblock(host, session, peer)?;
             }
             UpdateKind::Message => self.read_soon(host, session)?,
@@ -270,6 +279,7 @@ impl World {
                 if process.with(peer) == Some(session) {
                     process.current.remove(&peer);
                 }
+                self.restarts.ended(process.clock.seen(self.now), key);
                 self.ledger.closed(key, [delivered, undelivered, unknown], code == Code::Done && !by_peer)?;
             }
             _ => {}
@@ -282,7 +292,7 @@ impl World {
         self.trace.step(self.now, host, "update", key.1.into(), text.as_bytes());
         if !matches!(update.kind, UpdateKind::Writable | UpdateKind::Quality(_)) {
             self.note(host, format_args!("#{} {}", key.1, brief(&update.kind)));
-            let at = burdock_core::Time::from_micros(self.now);
+            let at = Time::from_micros(self.now);
             self.told.push(Told { at, host, session: key.1, kind: update.kind.clone() });
         }
     }

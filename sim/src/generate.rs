@@ -85,6 +85,11 @@ fn host(luck: Luck, index: u64, name: &str, max_message: u32) -> Host {
     limits.session_credit = draws.pick(&[limits.session_credit, limits.channel_credit]);
     limits.send_buffer = draws.pick(&[limits.send_buffer, max_message as usize + 8]);
     limits.pending_messages = draws.pick(&[limits.pending_messages, 50]);
+    if draws.one_in(3) {
+        limits.unproven_rate = draws.pick(&[1, 5, 20]);
+        limits.unproven_burst = draws.pick(&[1, 4]);
+        limits.half_open = draws.pick(&[limits.half_open, 32, 8]);
+    }
     Host {
         name: name.into(),
         config,
@@ -313,6 +318,7 @@ impl Swarm {
                             Forgery::Stranger,
                             Forgery::Answer,
                             Forgery::Cookie,
+                            Forgery::CookieElsewhere,
                         ],
                         sources: draws.pick(&[1, 16, 65_536]),
                         as_hosts: draws.pick(&[0, 300, 1_000]),

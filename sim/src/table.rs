@@ -99,6 +99,8 @@ const DEEDS: &[&str] = &[
     "wrong_mac1",
     "forged_init",
     "stranger_init",
+    "asked_for_cookie",
+    "cookie_elsewhere",
     "spoofed_host",
     "rebound_port",
     "rebound_address",

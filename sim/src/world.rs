@@ -2,7 +2,6 @@
 //! core asks and nothing else.
 
 use burdock_core::seal::Refused;
-use burdock_core::update::UpdateKind;
 use burdock_core::{AcceptPolicy, Action, Endpoint, Event, Identity, PublicKey, Time};
 use std::collections::BTreeMap;
 
@@ -13,8 +12,10 @@ use crate::luck::{Luck, Purpose};
 use crate::net::link::micros;
 use crate::net::{Delivery, Machine, Net, NetItem};
 use crate::oracle::amplification::Amplification;
+use crate::oracle::door::Door;
 use crate::oracle::elsewhere::Elsewhere;
 use crate::oracle::ledger::Ledger;
+use crate::oracle::restarts::Restarts;
 use crate::oracle::updates::Updates;
 use crate::oracle::wire::Wire;
 use crate::oracle::{Verdict, broken, contract, forged, genuine};
@@ -62,6 +63,8 @@ pub(crate) struct World {
     pub(crate) amplification: Amplification,
     pub(crate) told: Vec<Told>,
     pub(crate) elsewhere: Elsewhere,
+    pub(crate) door: Door,
+    pub(crate) restarts: Restarts,
     /// Actions of all cores so far.
     acted: u64,
     /// A clock has jumped, or stood still while others went on: an epoch is older for one side than for the other.
@@ -70,11 +73,6 @@ pub(crate) struct World {
     /// Datagrams that a stopped process lost.
     pub(crate) overflowed: u64,
     pub(crate) resumed: u64,
-}
-
-/// What a dial that is given up may tell.
-const fn is_dialling(kind: &UpdateKind) -> bool {
-    matches!(kind, UpdateKind::Progress(_) | UpdateKind::Outcome { .. } | UpdateKind::Closed { .. })
 }
 
 /// How far the run has come. Deadlines are times of the run.
@@ -135,6 +133,8 @@ impl World {
             amplification: Amplification::default(),
             told: Vec::new(),
             elsewhere: Elsewhere::default(),
+            door: Door::default(),
+            restarts: Restarts::default(),
             acted: 0,
             ages_differ: false,
             crashes: 0,
@@ -268,6 +268,7 @@ impl World {
         for session in process.sessions.values().filter(|session| !session.closed) {
             self.ledger.abandon(session.key);
             self.updates.cancelled(session.key);
+            self.restarts.ended(process.clock.seen(self.now), session.key);
         }
         let machine = if power { Machine::Off } else { Machine::Idle };
         self.net.set_machine(self.now, index, machine, &mut self.queue);
@@ -380,13 +381,13 @@ impl World {
                 self.early_tick(host)?;
                 let before = self.refused(host);
                 let watch = truth.is_none().then(|| self.watch(host)).flatten();
-                let first = data.first().copied();
+                let kind = forged::kind(self.hosts[host].key.as_ref(), &data);
                 self.raw_event(host, Event::Datagram { from, data: &mut data })?;
                 if whole {
                     genuine::accepted(host, self.ages_differ, before, self.refused(host))?;
                 }
                 if let (Some(before), Some(after)) = (watch, self.watch(host)) {
-                    forged::changed_nothing(host, first, before, after)?;
+                    forged::changed_nothing(host, kind, before, after)?;
                 }
                 self.net.recycle(data);
                 self.settle(host)
@@ -446,8 +447,7 @@ impl World {
     fn watch(&self, host: usize) -> Option<forged::Watch> {
         let process = self.hosts[host].process.as_ref()?;
         let idle = process.due().is_none_or(|due| due > process.time(self.now));
-        let progress = process.inbox.iter().filter(|(_, update)| is_dialling(&update.kind)).count();
-        idle.then(|| forged::Watch { acted: self.acted, progress, told: process.inbox.len() - progress })
+        idle.then_some(forged::Watch { acted: self.acted, told: process.inbox.len() })
     }
 
     fn refused(&self, host: usize) -> Refused {
@@ -543,6 +543,9 @@ impl World {
                     if self.net.attack.nat.ever(to).is_none() {
                         self.elsewhere.sent(host, to, packet)?;
                     }
+                    let reached = self.net.attack.hears(host, to, packet) || self.net.attack.nat.behind(to).is_some();
+                    let (clock, limits) = (process.clock.seen(now), &self.scenario.hosts[host].config.limits);
+                    self.door.sent((host, process.incarnation), clock, limits, to, reached, packet)?;
                     self.net.send(now, host, to, packet, &mut self.queue);
                 }
             }

@@ -156,6 +156,12 @@ fn messages_of_impossible_lengths_are_refused() {
     let long = vec![0; MAX_MESSAGE_LEN - RESPONSE_OVERHEAD + 1];
     let result = read.reply(&PSK, Zeroizing::new(ER), &long, &mut out);
     assert_eq!((result.err(), out.len()), (Some(NoiseError::Length), 4 + MAX_MESSAGE_LEN));
+    let read = Responder::read(&responder(), PROLOGUE, &first).unwrap();
+    let (longest, mut second, mut payload) = (&long[1..], Vec::new(), Vec::new());
+    read.reply(&PSK, Zeroizing::new(ER), longest, &mut second).unwrap();
+    assert_eq!(second.len(), MAX_MESSAGE_LEN);
+    start.read(&second, &mut payload).unwrap();
+    assert_eq!(payload, longest);
 }
 
 // Mutation: `out.truncate(start)` left out of `decrypt_and_hash` makes this fail.

@@ -265,3 +265,13 @@ fn r7_a_key_is_retired_after_too_many_forgeries() {
     burdock_ledger::reached("R7", "packets opened by a key that was retired", u32::from(opened.is_ok()));
     assert_eq!(opened, Err(OpenError::Retired));
 }
+
+#[test]
+fn each_refusal_is_counted_under_its_own_name() {
+    use OpenError::{BadTag, Malformed, OutOfOrder, Replayed, Retired};
+    let mut refused = Refused::default();
+    for (times, error) in [Malformed, Replayed, OutOfOrder, BadTag, Retired].into_iter().enumerate() {
+        (0..=times).for_each(|_| refused.count(error));
+    }
+    assert_eq!(refused, Refused { malformed: 1, replayed: 2, out_of_order: 3, bad_tag: 4, retired: 5 });
+}

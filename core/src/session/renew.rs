@@ -10,9 +10,9 @@
 use core::time::Duration;
 
 use super::dial::Role;
-use super::{Life, Path, Session};
+use super::{Life, Path, Session, Via};
 use crate::code::Code;
-use crate::config::MAX_PATHS;
+use crate::config::{Config, MAX_PATHS};
 use crate::endpoint::Shared;
 use crate::recovery::{AckTracker, Carrier};
 use crate::seal::{Opener, Sealer};
@@ -25,6 +25,8 @@ const RENEW_RESPONDER: u32 = 5;
 const SEAL_LIMIT: u32 = 6;
 /// The age from which it opens nothing, in quarters of the key life: its keys are wiped.
 const OPEN_LIMIT: u32 = 18;
+/// How long a renewal is waited for at least, in probe timeouts: it stands in the queues of its path.
+const PATIENCE: u32 = 3;
 /// How long a replaced path stays at least: what is under way on it is to arrive.
 const OVERLAP: Duration = Duration::from_secs(1);
 
@@ -150,6 +152,20 @@ impl Session {
         if up && path.is_renewal_due(now) && !self.pending.iter().any(|pending| pending.renews() == Some(index)) {
             let (transport, via) = (path.transport, path.via);
             self.initiate(now, shared, transport, via, Some(index));
+        }
+    }
+
+    /// How long a renewal of this path may take: as long as any handshake, or longer where the path is slow, up
+    /// to where it would be given up for its silence.
+    pub(crate) fn renewal_patience(&self, index: u32, usual: Duration, config: &Config) -> Duration {
+        let slow = self.paths.get(&index).map(|path| path.recovery.pto_period().saturating_mul(PATIENCE));
+        slow.map_or(usual, |slow| usual.max(slow.min(config.silence)))
+    }
+
+    /// The address of a path changed: what renews it goes there too.
+    pub(super) fn renewals_follow(&mut self, index: u32, via: Via) {
+        for pending in self.pending.iter_mut().filter(|pending| pending.renews() == Some(index)) {
+            pending.via = via;
         }
     }
 

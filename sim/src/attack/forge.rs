@@ -11,8 +11,8 @@ pub(super) const RESP: u8 = 0x09;
 pub(super) const COOKIE: u8 = 0x0A;
 pub(super) const DATA: u8 = 0x0B;
 /// Both macs at the end of a first message.
-const MACS: usize = 32;
-const MAC: usize = 16;
+pub(super) const MACS: usize = 32;
+pub(super) const MAC: usize = 16;
 
 /// `len` bytes of luck.
 pub(super) fn noise(len: usize, draws: &mut Draws) -> Vec<u8> {

@@ -3,8 +3,11 @@
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Attack;
-use super::forge::{self, COOKIE, DATA, INIT, RESP};
+use super::forge::{self, COOKIE, DATA, INIT, MAC, MACS, RESP};
 use super::plan::{Forgery, OffPath};
+use burdock_core::crypto::{hash, mac, xopen};
+use burdock_core::wire::packet::{self, Packet};
+
 use crate::item::Item;
 use crate::luck::Draws;
 use crate::queue::Queue;
@@ -13,6 +16,8 @@ use crate::queue::Queue;
 const VOLLEY: u64 = 1_000;
 /// Where its luck begins, away from that of the ways.
 const PLACE: u64 = 1 << 40;
+/// Where it receives.
+const HOME: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), 7_000);
 
 /// One attacker at work.
 #[derive(Debug)]
@@ -23,11 +28,18 @@ pub(super) struct Sender {
     costly: u32,
     /// A first message of each of its identities; made once.
     first_messages: Vec<Vec<u8>>,
+    /// First messages with a cookie, or for one.
+    about_cookies: u32,
+    /// The mac1 of the last one that asked for one.
+    asked: Option<[u8; MAC]>,
+    /// The last one that came.
+    cookie: Option<[u8; MAC]>,
 }
 
 impl Sender {
     pub(super) const fn new(plan: OffPath, now: u64) -> Self {
-        Self { plan, began: now, sent: 0, costly: 0, first_messages: Vec::new() }
+        let first_messages = Vec::new();
+        Self { plan, began: now, sent: 0, costly: 0, first_messages, about_cookies: 0, asked: None, cookie: None }
     }
 }
 
@@ -62,6 +74,12 @@ impl Attack {
             } else {
                 sender.costly += 1;
             }
+        }
+        if forgery == Forgery::CookieElsewhere {
+            if sender.about_cookies < plan.costly {
+                return self.show_cookie(sender, at, &mut draws, queue);
+            }
+            forgery = Forgery::WrongMac;
         }
         let source = if draws.below(1_000) < u64::from(plan.as_hosts) {
             self.did("spoofed_host");
@@ -100,7 +118,7 @@ impl Attack {
                 self.guess(target, true, &mut bytes, &mut draws);
                 bytes
             }
-            Forgery::WrongMac | Forgery::Forged | Forgery::Stranger => {
+            Forgery::WrongMac | Forgery::Forged | Forgery::Stranger | Forgery::CookieElsewhere => {
                 let Some(mut init) = self.first_message(sender, &mut draws) else { return };
                 let key = self.keys.get(target).copied();
                 match forgery {
@@ -118,6 +136,51 @@ impl Attack {
             }
         };
         self.inject(at, target, source, None, data, queue);
+    }
+
+    /// Asks for a cookie from where it receives, or shows the one that it has from where it does not.
+    fn show_cookie(&mut self, sender: &mut Sender, at: u64, draws: &mut Draws, queue: &mut Queue<Item>) {
+        let target = sender.plan.target;
+        let Some(key) = self.keys.get(target).copied() else { return };
+        sender.about_cookies += 1;
+        let identity = (target as u64) << 32 | 1 << 31 | sender.began << 40 | u64::from(sender.about_cookies);
+        let mut init = forge::stranger(self.luck, identity, target, key);
+        let Some(macs) = init.len().checked_sub(MACS) else { return };
+        let source = match sender.cookie {
+            Some(cookie) => {
+                self.did("cookie_elsewhere");
+                let mac2 = mac(&cookie, &[&init[..macs + MAC]]);
+                init[macs + MAC..].copy_from_slice(&mac2);
+                made_up(draws.below(sender.plan.sources.clamp(1, 65_536).into()))
+            }
+            None => {
+                self.did("asked_for_cookie");
+                sender.asked = init[macs..].first_chunk().copied();
+                HOME
+            }
+        };
+        self.inject(at, target, source, None, init, queue);
+    }
+
+    /// What a host sends to where attackers receive. False if they do not.
+    pub(crate) fn hears(&mut self, from: usize, to: SocketAddr, packet: &[u8]) -> bool {
+        if to != HOME {
+            return false;
+        }
+        let Ok(Packet::Cookie(reply)) = packet::parse(packet) else { return true };
+        let Some(key) = self.keys.get(from) else { return true };
+        let key = hash(&[b"burdock cookie", key.as_bytes()]);
+        for sender in self.off_path.values_mut().filter(|sender| sender.plan.target == from) {
+            let Some((mut cookie, tag)) = reply.sealed.split_first_chunk::<MAC>().map(|(text, tag)| (*text, tag))
+            else {
+                continue;
+            };
+            let (Some(mac1), Ok(tag)) = (sender.asked, tag.try_into()) else { continue };
+            if xopen(&key, reply.nonce, &mac1, &mut cookie, tag).is_ok() {
+                sender.cookie = Some(cookie);
+            }
+        }
+        true
     }
 
     /// A first message of one of its identities, made when first needed.

@@ -60,7 +60,8 @@ pub struct OffPath {
     pub sources: u32,
     /// How often it takes the address of a host instead, in thousandths.
     pub as_hosts: u32,
-    /// How many first messages with a valid mac1 it sends at most: these cost the host work.
+    /// How many first messages with a valid mac1 it sends at most, and how many with a cookie or for one: these cost
+    /// the host work.
     pub costly: u32,
     /// How many identities it has.
     pub identities: u32,
@@ -84,6 +85,9 @@ pub enum Forgery {
     Answer,
     /// A cookie for one.
     Cookie,
+    /// A first message of an identity of its own, whole and valid, with the cookie that it got at another address,
+    /// which is truly its own; without one it asks for one from there.
+    CookieElsewhere,
 }
 
 /// A NAT before a host gives it another address and forgets the one before (RFC 4787): what is

@@ -3,11 +3,13 @@
 
 pub(crate) mod amplification;
 pub(crate) mod contract;
+pub(crate) mod door;
 pub(crate) mod elsewhere;
 pub(crate) mod forged;
 pub(crate) mod genuine;
 pub(crate) mod ledger;
 pub(crate) mod payload;
+pub(crate) mod restarts;
 pub(crate) mod updates;
 pub(crate) mod wire;
 

@@ -1,5 +1,9 @@
 //! What an observer sees: no ephemeral key in two different handshakes, no packet number twice
 //! under one key, and streams that are whole packets one after another.
+//!
+//! A key shows itself by its keystream: what is sealed begins with the type of a frame, a number below
+//! 32, so that the upper three bits of the first sealed byte are those of the keystream. Those of the
+//! packets 0 to 15 are 48 bits by which a key is known again under another index.
 
 use core::hash::Hasher;
 use std::collections::BTreeMap;
@@ -15,12 +19,21 @@ const RESP: u8 = 0x09;
 const DATA: u8 = 0x0B;
 /// The last field of an initiation, which alone may differ when one is sent again.
 const MAC2: usize = 16;
+/// What comes before what is sealed, and behind it.
+const HEADER: usize = 16;
+const TAG: usize = 16;
+/// Packets that show a key.
+const SHOWN: u64 = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct Wire {
     ephemerals: BTreeMap<[u8; 32], (u64, bool)>,
     /// The last number by sender and receiver index.
     numbers: BTreeMap<(usize, u32), u64>,
+    /// By the same, the keystream that the packets so far have shown; without a gap, and until there is enough.
+    shown: BTreeMap<(usize, u32), (u64, u64)>,
+    /// Whose keystream it is.
+    keystreams: BTreeMap<u64, (usize, u32)>,
     streams: BTreeMap<EndRef, Framing>,
     pub(crate) packets: u64,
 }
@@ -59,6 +72,8 @@ impl Wire {
     pub(crate) fn forget(&mut self) {
         self.ephemerals.clear();
         self.numbers.clear();
+        self.shown.clear();
+        self.keystreams.clear();
     }
 
     /// Whether what was written ends within a packet.
@@ -104,6 +119,31 @@ impl Wire {
                 "host {host} sent packet {number} to receiver index {index:08x} after packet {}: a nonce is used twice",
                 before.unwrap_or_default()
             )
+        })?;
+        match packet.get(HEADER) {
+            Some(sealed) if packet.len() > HEADER + TAG => self.key_shows(host, index, number, *sealed),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first byte that is sealed in a packet.
+    fn key_shows(&mut self, host: usize, index: u32, number: u64, sealed: u8) -> Verdict {
+        let (next, bits) = self.shown.entry((host, index)).or_default();
+        if *next != number || number >= SHOWN {
+            return Ok(());
+        }
+        *next += 1;
+        *bits = *bits << 3 | u64::from(sealed >> 5);
+        if *next < SHOWN {
+            return Ok(());
+        }
+        let before = *self.keystreams.entry(*bits).or_insert((host, index));
+        require(before == (host, index), ORACLE, || {
+            let (other, at) = before;
+            format!(
+                "host {host} seals for index {index:08x} with the key that host {other} used for {at:08x}: its \
+                 numbers come again"
+            )
         })
     }
 }
@@ -130,6 +170,25 @@ mod tests {
         wire.datagram(0, &data(2, 0)).unwrap();
         wire.datagram(1, &data(1, 0)).unwrap();
         assert!(wire.datagram(0, &data(1, 1)).unwrap_err().message.contains("nonce"));
+    }
+
+    #[test]
+    fn r1_a_key_used_under_two_indices_is_seen() {
+        // Mutation: `sealed >> 5` into `sealed` makes this fail.
+        let mut wire = Wire::default();
+        let keystream = |key: u8, number: u8| (key ^ number).wrapping_mul(151).rotate_left(3) ^ number;
+        let sealed = |key: u8, index: u8, number: u8, frame: u8| {
+            let mut packet = data(index, number);
+            packet[16] = keystream(key, number) ^ frame;
+            packet
+        };
+        for number in 0..30 {
+            wire.datagram(0, &sealed(7, 1, number, number % 18)).unwrap();
+            wire.datagram(1, &sealed(9, 1, number, 3)).unwrap();
+        }
+        let mut again = (0..16).map(|number| wire.datagram(0, &sealed(7, 2, number, (number * 5) % 18)));
+        assert!(again.by_ref().take(15).all(|verdict| verdict.is_ok()));
+        assert!(again.next().unwrap().unwrap_err().message.contains("come again"));
     }
 
     #[test]
