@@ -2,7 +2,6 @@
 //! core asks and nothing else.
 
 use burdock_core::seal::Refused;
-use burdock_core::update::UpdateKind;
 use burdock_core::{AcceptPolicy, Action, Endpoint, Event, Identity, PublicKey, Time};
 use std::collections::BTreeMap;
 
@@ -74,11 +73,6 @@ pub(crate) struct World {
     /// Datagrams that a stopped process lost.
     pub(crate) overflowed: u64,
     pub(crate) resumed: u64,
-}
-
-/// What a dial that is given up may tell.
-const fn is_dialling(kind: &UpdateKind) -> bool {
-    matches!(kind, UpdateKind::Progress(_) | UpdateKind::Outcome { .. } | UpdateKind::Closed { .. })
 }
 
 /// How far the run has come. Deadlines are times of the run.
@@ -453,8 +447,7 @@ impl World {
     fn watch(&self, host: usize) -> Option<forged::Watch> {
         let process = self.hosts[host].process.as_ref()?;
         let idle = process.due().is_none_or(|due| due > process.time(self.now));
-        let progress = process.inbox.iter().filter(|(_, update)| is_dialling(&update.kind)).count();
-        idle.then(|| forged::Watch { acted: self.acted, progress, told: process.inbox.len() - progress })
+        idle.then_some(forged::Watch { acted: self.acted, told: process.inbox.len() })
     }
 
     fn refused(&self, host: usize) -> Refused {

@@ -349,6 +349,8 @@ def dial(link, carrier, static, deadline):
         if not length_fits or packet[:8] != struct.pack(">BBHI", RESP, 1, 0, index):
             carrier.refuse("a packet that is not a RESP to this INIT")
             continue
+        if bad >= 8:                                                 # REQ-HS-3
+            continue
         try:
             payload, k1, k2 = copy.copy(shake).open_resp(packet)     # a bad one leaves no trace
             peer_index, echoes, code, limits = read_payload2(payload)
@@ -356,7 +358,7 @@ def dial(link, carrier, static, deadline):
                 raise Failure("the RESP does not echo this INIT")    # REQ-HS-6
         except Failure:
             bad += 1
-            if carrier.stream or bad >= 8:                           # REQ-HS-3
+            if carrier.stream:                                       # REQ-HS-3
                 raise
             continue
         if code is not None:

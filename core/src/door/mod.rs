@@ -13,8 +13,8 @@ mod tests;
 
 use core::net::SocketAddr;
 
-pub(crate) use cookie::{CookieJar, CookieTurn, Reply, mac2};
-use cookie::{CookieSecret, ReplyKey};
+use cookie::CookieSecret;
+pub(crate) use cookie::{CookieJar, CookieTurn, Reply, ReplyKey, mac2};
 pub(crate) use half_open::{HalfOpens, Place, Room};
 pub(crate) use rate::Source;
 use rate::{Bucket, Rate, RateLimiter};
@@ -70,6 +70,20 @@ pub(crate) enum Admission {
     Silence,
 }
 
+/// How many handshakes a live session's peer may begin whatever others at its source do: so nobody keeps its keys from
+/// being renewed. Beyond that the peer has its part in what its source may do.
+#[derive(Default)]
+pub(crate) struct Allowance(Bucket);
+
+/// A second, and at once. One renewal each few seconds is what a correct peer begins at most.
+const ALLOWANCE: (u32, u32) = (1, 4);
+
+impl Allowance {
+    fn take(&mut self, now: Time) -> bool {
+        self.0.take(now, Rate::new(ALLOWANCE.0, ALLOWANCE.1))
+    }
+}
+
 /// The door of one endpoint.
 pub(crate) struct Door {
     /// Whoever proved an address is limited by it; nobody else touches this bucket.
@@ -96,6 +110,14 @@ impl Door {
             turned_away: TurnedAway::default(),
             read: 0,
         }
+    }
+
+    /// Lets the peer of a live session in, on a carrier that is known to be its own, if it has not begun too many
+    /// handshakes.
+    pub(crate) fn admit_known(&mut self, now: Time, allowance: &mut Allowance) -> bool {
+        let admitted = allowance.take(now);
+        self.read = self.read.saturating_add(u64::from(admitted));
+        admitted
     }
 
     /// Decides about a first packet with a valid mac1 that is no repetition.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::shared::IndexOwner;
-use super::streams::StreamOwner;
+use super::streams::{MAX_BACKLOG, StreamOwner};
 use super::{Endpoint, Timer};
 use crate::accept::CameBy;
 use crate::code::Code;
@@ -94,6 +94,16 @@ impl Endpoint {
             Via::Udp(from) => (Source::of(from.ip()), self.door.proves(now, from, init.before_mac2, &init.mac2)),
             Via::Stream(stream) => (self.shared.streams.source(stream)?, true),
         };
+        // Nobody else can say anything on its stream, or prove its address.
+        let known = match via {
+            Via::Udp(from) => self.shared.whereabouts.session_at(from).filter(|_| proven),
+            Via::Stream(stream) => self.proven_owner(stream),
+        };
+        if let Some(session) = known.and_then(|id| self.sessions.get_mut(&id))
+            && self.door.admit_known(now, &mut session.allowance)
+        {
+            return Some(source);
+        }
         let half_open_of_source = self.half_open.of_source(source);
         let caller = Caller { source, proven, half_open: self.half_open.len(), half_open_of_source };
         match (self.door.admit(now, &self.shared.config.limits, caller), via) {
@@ -108,11 +118,19 @@ impl Endpoint {
     }
 
     /// The half that a peer was already told in an answer, for a session that does not exist yet.
-    pub(super) fn half_told(&self, key: &PublicKey) -> Option<u64> {
-        self.half_open.iter().find(|(_, _, it)| it.key == *key && !it.refused).map(|(_, _, it)| it.half)
+    pub(super) fn half_told(&self, now: Time, key: &PublicKey) -> Option<u64> {
+        let half_open =
+            || self.half_open.iter().find(|(_, _, it)| it.key == *key && !it.refused).map(|(_, _, it)| it.half);
+        self.told.half(now, key).or_else(half_open)
     }
 
     fn answer(&mut self, now: Time, via: Via, transport: Transport, init: &Init<'_>, source: Source) -> Option<()> {
+        // Who begins handshakes on a stream has to read the answers.
+        if let Via::Stream(stream) = via
+            && self.shared.streams.backlog(stream) > MAX_BACKLOG
+        {
+            return None;
+        }
         let prologue = packet::prologue(&init.header_bytes);
         let responder = Responder::read(&self.shared.identity, &prologue, init.noise).ok()?;
         let key = *responder.remote();
@@ -131,13 +149,19 @@ impl Endpoint {
         if !hello.limits.versions.contains(&VERSION) {
             return None;
         }
-        let session = self.by_key.get(&key).and_then(|id| self.sessions.get(id));
+        let id = self.by_key.get(&key).copied();
+        // It has missed that another took its place.
+        let replaced = id.and_then(|id| self.sessions.get_mut(&id)).and_then(|session| session.replaced(hello.my_half));
+        let replaced = replaced.map(|dials| dials[transport as usize]);
+        if replaced.is_some_and(|answered| hello.dial_no <= answered) {
+            return None;
+        }
+        let session = id.and_then(|id| self.sessions.get(&id));
         if session.is_some_and(|session| session.is_outdated(transport, hello.my_half, hello.dial_no)) {
             return None;
         }
         let refused = match session {
-            // It has missed that another took its place.
-            Some(session) => session.has_replaced(hello.my_half).then_some((session.half, Code::Replaced)),
+            Some(session) => replaced.map(|_| (session.half, Code::Replaced)),
             None => {
                 let buried = self.tombstones.get(&key).filter(|(_, it)| it.names(&hello)).map(|(_, it)| it);
                 if buried.is_some_and(|it| hello.dial_no <= it.peer_dials[transport as usize]) {
@@ -158,24 +182,38 @@ impl Endpoint {
         let half = match (session, refused) {
             (_, Some((half, _))) => half,
             (Some(session), None) => session.half,
-            (None, None) => self.half_told(&key).unwrap_or_else(|| self.shared.random.half()),
+            (None, None) => self.half_told(now, &key).unwrap_or_else(|| self.shared.random.half()),
         };
+        let told = session.is_none() && refused.is_none();
         let verdict = match (session, refused) {
             (_, Some((_, code))) => Verdict::Closed(code.number()),
             _ if hello.your_half == 0 => Verdict::New,
             (Some(session), _) if hello.your_half == half && session.peer_half == Some(hello.my_half) => {
                 Verdict::Resumed
             }
+            (None, None) if hello.your_half == half => Verdict::Resumed,
             _ => Verdict::Restarted,
         };
         let refused = refused.is_some();
         let known = session.is_some() || self.accept.names(&key);
+        let patience = self.shared.config.limits.handshake_deadline;
+        let patience = session.map_or(patience, |it| it.renewal_patience(hello.renews, patience, &self.shared.config));
         self.make_room(source, known)?;
-        // A peer that is told of its session's end is told once for each handshake.
-        if refused && let Some((_, tombstone)) = self.tombstones.get_mut(&key) {
-            tombstone.peer_dials[transport as usize] = hello.dial_no;
+        if refused {
+            // Told once for each handshake.
+            let told = match id.and_then(|id| self.sessions.get_mut(&id)) {
+                Some(session) => session.replaced(hello.my_half),
+                None => self.tombstones.get_mut(&key).map(|(_, tombstone)| &mut tombstone.peer_dials),
+            };
+            if let Some(dials) = told {
+                dials[transport as usize] = hello.dial_no;
+            }
         }
 
+        if told {
+            let Limits { half_open, .. } = self.shared.config.limits;
+            self.told.remember(now, self.shared.config.keep, half_open, key, half);
+        }
         let index = self.shared.claim_index(IndexOwner::HalfOpen);
         let answer = HelloResp {
             index,
@@ -199,7 +237,6 @@ impl Endpoint {
             return None;
         };
         let bytes = Bytes::from(bytes);
-        let patience = self.shared.config.limits.handshake_deadline;
         let deadline = match via {
             Via::Udp(to) => {
                 self.shared.datagram(to, bytes.clone());
@@ -349,6 +386,7 @@ impl Endpoint {
             return;
         }
         let id = known.unwrap_or_else(|| {
+            self.told.forget(&key);
             let id = self.shared.next_session();
             let session = Session::accept(now, &mut self.shared, id, key, half);
             self.sessions.insert(id, session);

@@ -4,6 +4,8 @@ mod agenda;
 mod inbound;
 mod shared;
 mod streams;
+mod told;
+mod whereabouts;
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,6 +39,7 @@ pub(crate) use inbound::our_limits;
 use shared::Queued;
 pub(crate) use shared::{IndexOwner, Shared};
 pub(crate) use streams::StreamOwner;
+use told::Told;
 
 /// Why [`Endpoint::connect`] refused. Nothing was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -69,6 +72,7 @@ pub struct Endpoint {
     left: BTreeMap<SessionId, (PublicKey, Channels)>,
     door: Door,
     half_open: HalfOpens<HalfOpen>,
+    told: Told,
     tombstones: BTreeMap<PublicKey, (Time, Tombstone)>,
     agenda: Agenda,
     /// Sessions that may have something to send.
@@ -101,6 +105,7 @@ impl Endpoint {
             left: BTreeMap::new(),
             door,
             half_open: HalfOpens::default(),
+            told: Told::default(),
             tombstones: BTreeMap::new(),
             agenda: Agenda::default(),
             ready: VecDeque::new(),
@@ -214,7 +219,8 @@ impl Endpoint {
             return Err(ConnectError::NoAddress);
         }
         let id = self.shared.next_session();
-        let half = self.half_told(&link.key).unwrap_or_else(|| self.shared.random.half());
+        let half = self.half_told(now, &link.key).unwrap_or_else(|| self.shared.random.half());
+        self.told.forget(&link.key);
         let session = Session::dial(now, &mut self.shared, id, half, link.clone());
         self.sessions.insert(id, session);
         self.by_key.insert(link.key, id);

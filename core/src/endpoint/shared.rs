@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::streams::Streams;
+use super::whereabouts::Whereabouts;
 use crate::config::Config;
 use crate::door::{CookieJar, Source};
 use crate::identity::Identity;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) random: Randomness,
     pub(crate) indices: BTreeMap<u32, IndexOwner>,
     pub(crate) streams: Streams,
+    pub(crate) whereabouts: Whereabouts,
     /// What responders under load gave us.
     pub(crate) cookies: CookieJar,
     pub(crate) queue: VecDeque<Queued>,
@@ -59,6 +61,7 @@ impl Shared {
             random: Randomness::new(seed),
             indices: BTreeMap::new(),
             streams: Streams::default(),
+            whereabouts: Whereabouts::default(),
             cookies: CookieJar::default(),
             queue: VecDeque::new(),
             fates: Vec::new(),

@@ -13,6 +13,9 @@ use crate::wire::packet::{MAX_STREAM_PACKET, UDP_HANDSHAKE_LEN};
 /// The most bytes of a stream that one `WriteStream` hands out.
 const WRITE_CHUNK: usize = 64 * 1024;
 
+/// With more unwritten bytes than this no handshake is answered on a stream. Sessions stop sealing long before.
+pub(super) const MAX_BACKLOG: usize = 128 * 1024;
+
 /// Whose a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamOwner {

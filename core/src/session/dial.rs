@@ -31,7 +31,7 @@ use crate::wire::payload::{HelloInit, HelloResp, INIT_PAYLOAD_LEN, Verdict};
 const LATE_HANDSHAKES: usize = 3;
 /// For how long.
 const LATE_LIFE: Duration = Duration::from_secs(60);
-/// Bad answers that one handshake bears: forged ones must not end it, nor cost without end.
+/// Bad answers that are read for one handshake: forged ones must not cost without end. They do not end it either.
 const MAX_BAD_ANSWERS: u8 = 8;
 /// The waits before an unanswered initiation is sent again, as the same bytes.
 const RESEND_FIRST: Duration = Duration::from_secs(1);
@@ -278,8 +278,12 @@ impl Session {
             packet::set_mac2(&mut bytes, |before| mac2(&cookie, before));
         }
         let packet = Bytes::from(bytes);
-        let deadline = now + shared.config.attempt_deadline;
-        let role = renews.map_or(Role::Dial, |path| Role::Renewal { path, deadline });
+        let role = renews.map_or(Role::Dial, |path| {
+            // Who cannot dial instead does not give up sooner than by silence.
+            let (config, dials) = (&shared.config, self.target.is_some());
+            let usual = if dials { config.attempt_deadline } else { config.attempt_deadline.max(config.silence) };
+            Role::Renewal { path, deadline: now + self.renewal_patience(path, usual, config) }
+        });
         let mut resend = None;
         match via {
             Via::Udp(to) => {
@@ -379,6 +383,9 @@ impl Session {
         let found = self.pending.iter().position(|pending| pending.index == resp.receiver && here(pending));
         let Some(position) = found else { return false };
         let pending = &mut self.pending[position];
+        if pending.bad_answers >= MAX_BAD_ANSWERS {
+            return false;
+        }
         let mut payload = Vec::new();
         let opened = pending.noise.read(resp.noise, &mut payload).ok();
         let read = opened.and_then(|keys| HelloResp::decode(&payload).ok().map(|hello| (keys, hello)));
@@ -392,22 +399,10 @@ impl Session {
         });
         let Some((keys, hello)) = echoed else {
             pending.bad_answers += 1;
-            let role = pending.role;
-            let spent = pending.bad_answers >= MAX_BAD_ANSWERS;
-            if spent {
-                let pending = self.pending.remove(position);
-                self.drop_carrier(shared, pending.index, pending.via);
-            }
-            if let Role::Renewal { path, deadline } = role {
-                if spent {
-                    self.renew_again(now, shared, path, deadline);
-                }
-                return false;
-            }
-            if let Some(attempt) = self.attempt_mut() {
+            let live = pending.is_live();
+            if let Some(attempt) = self.attempt_mut().filter(|_| live) {
                 attempt.note(Code::HandshakeTimeout);
             }
-            self.check_attempt(now, shared);
             return false;
         };
         let pending = self.pending.remove(position);

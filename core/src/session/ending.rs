@@ -41,13 +41,13 @@ impl Session {
         self.current = None;
         self.end_attempt(now, shared);
         self.drop_pending(shared);
-        self.peer_dials = [0; 3];
+        let dials = core::mem::take(&mut self.peer_dials);
         self.switch = super::Switch::default();
         self.closed_paths = super::ClosedPaths::default();
         self.channels.abandon();
         self.emit_outcomes(shared);
         self.emit(shared, UpdateKind::PeerRestarted);
-        if self.peer_half.is_some_and(|half| self.takeovers.note(now, half)) {
+        if self.peer_half.is_some_and(|half| self.takeovers.note(now, half, dials)) {
             self.emit(shared, UpdateKind::identity_in_use());
         }
     }

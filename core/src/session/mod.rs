@@ -26,6 +26,7 @@ use crate::channel::Channels;
 use crate::code::Code;
 use crate::config::Transport;
 use crate::crypto::Secret;
+use crate::door::Allowance;
 use crate::endpoint::{IndexOwner, Shared, StreamOwner};
 use crate::io::{Action, SessionId, StreamId};
 use crate::key::PublicKey;
@@ -122,6 +123,8 @@ pub(crate) struct Session {
     /// The highest number of ours, and of the peer's, that led to a path, by transport.
     own_dials: [u32; 3],
     peer_dials: [u32; 3],
+    /// Handshakes that the peer may begin whatever others at its source do.
+    pub(crate) allowance: Allowance,
     retry: Retry,
     upgrade: Upgrade,
     /// When an answer last proved that the current stretch of being up works.
@@ -159,6 +162,7 @@ impl Session {
             dial_no: 0,
             own_dials: [0; 3],
             peer_dials: [0; 3],
+            allowance: Allowance::default(),
             retry: Retry::default(),
             upgrade: Upgrade::default(),
             proof: Time::ZERO,
@@ -365,9 +369,10 @@ impl Session {
         self.invite = Some(invite);
     }
 
-    /// Whether the peer came back under another name than this one meanwhile.
-    pub(crate) fn has_replaced(&self, peer_half: u64) -> bool {
-        self.peer_half != Some(peer_half) && self.takeovers.replaced(peer_half)
+    /// Whether the peer came back under another name than this one meanwhile. Then with the highest numbers of the
+    /// handshakes that were answered under this one.
+    pub(crate) fn replaced(&mut self, peer_half: u64) -> Option<&mut [u32; 3]> {
+        if self.peer_half == Some(peer_half) { None } else { self.takeovers.dials(peer_half) }
     }
 
     /// A handshake is finished and its keys are proved: by the answer, when we began it, by the
@@ -385,8 +390,10 @@ impl Session {
         }
         let full = same_peer && renewed.is_none() && self.paths.len() >= limit;
         // Nor can a name from before take the place of a later one.
-        let outlived = !same_peer && (established.begun < self.met || self.has_replaced(established.peer_half));
-        if self.is_over() || stale || full || outlived {
+        let outlived = !same_peer && (established.begun < self.met || self.takeovers.replaced(established.peer_half));
+        // Whoever restarted has lost the streams from before.
+        let misplaced = !same_peer && self.paths.values().any(|path| path.is_on_stream(established.via));
+        if self.is_over() || stale || full || outlived || misplaced {
             self.drop_carrier(shared, established.index, established.via);
             return false;
         }
@@ -409,6 +416,7 @@ impl Session {
         if let Via::Stream(stream) = established.via {
             shared.streams.set_owner(stream, StreamOwner::Path(self.id));
         }
+        shared.whereabouts.came(self.id, established.via);
         let (index, renews) = (established.index, established.renews);
         self.paths.insert(index, Path::new(now, shared.config.key_life, established));
         if let Some(old) = renewed {

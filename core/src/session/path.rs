@@ -131,6 +131,11 @@ impl Path {
         }
     }
 
+    /// Whether this stream carries the path.
+    pub(super) fn is_on_stream(&self, via: Via) -> bool {
+        matches!(via, Via::Stream(_)) && self.via == via
+    }
+
     /// An authentic datagram came: perhaps from where the peer is now.
     pub(crate) fn heard(&mut self, now: Time, heard: Heard, random: &mut Randomness) {
         if let Via::Udp(current) = self.via {

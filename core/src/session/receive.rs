@@ -143,7 +143,14 @@ impl Session {
             // An answer to nothing says nothing.
             Frame::Response(bytes) => {
                 if let (Some(path), Some(from)) = (self.paths.get_mut(&index), from) {
+                    let before = path.via;
                     path.answered(now, from, bytes);
+                    let after = path.via;
+                    if after != before {
+                        shared.whereabouts.went(self.id, before);
+                        shared.whereabouts.came(self.id, after);
+                        self.renewals_follow(index, after);
+                    }
                 }
             }
             Frame::UsePath { switch_no, epoch } => self.on_use_path(now, shared, switch_no, epoch),

@@ -10,9 +10,9 @@
 use core::time::Duration;
 
 use super::dial::Role;
-use super::{Life, Path, Session};
+use super::{Life, Path, Session, Via};
 use crate::code::Code;
-use crate::config::MAX_PATHS;
+use crate::config::{Config, MAX_PATHS};
 use crate::endpoint::Shared;
 use crate::recovery::{AckTracker, Carrier};
 use crate::seal::{Opener, Sealer};
@@ -25,6 +25,8 @@ const RENEW_RESPONDER: u32 = 5;
 const SEAL_LIMIT: u32 = 6;
 /// The age from which it opens nothing, in quarters of the key life: its keys are wiped.
 const OPEN_LIMIT: u32 = 18;
+/// How long a renewal is waited for at least, in probe timeouts: it stands in the queues of its path.
+const PATIENCE: u32 = 3;
 /// How long a replaced path stays at least: what is under way on it is to arrive.
 const OVERLAP: Duration = Duration::from_secs(1);
 
@@ -153,6 +155,20 @@ impl Session {
         }
     }
 
+    /// How long a renewal of this path may take: as long as any handshake, or longer where the path is slow, up
+    /// to where it would be given up for its silence.
+    pub(crate) fn renewal_patience(&self, index: u32, usual: Duration, config: &Config) -> Duration {
+        let slow = self.paths.get(&index).map(|path| path.recovery.pto_period().saturating_mul(PATIENCE));
+        slow.map_or(usual, |slow| usual.max(slow.min(config.silence)))
+    }
+
+    /// The address of a path changed: what renews it goes there too.
+    pub(super) fn renewals_follow(&mut self, index: u32, via: Via) {
+        for pending in self.pending.iter_mut().filter(|pending| pending.renews() == Some(index)) {
+            pending.via = via;
+        }
+    }
+
     /// Gives up renewals that were not answered in time.
     pub(super) fn on_renewal_timers(&mut self, now: Time, shared: &mut Shared) {
         let overdue = |role| matches!(role, Role::Renewal { deadline, .. } if deadline <= now);
@@ -171,20 +187,6 @@ impl Session {
         let usable = self.paths.get(&index).is_none_or(|path| path.keys.can_seal(now));
         if !usable && self.current == Some(index) {
             self.close_path(now, shared, index, Code::Silent, true);
-        }
-    }
-
-    /// A renewal had more bad answers than it bears, which anybody can make up: they must not end the path. While the
-    /// old epoch may be used the next packet begins another. Afterwards that happens here, for the time that was left.
-    pub(super) fn renew_again(&mut self, now: Time, shared: &mut Shared, index: u32, deadline: Time) {
-        let Some(path) = self.paths.get(&index) else { return };
-        let (transport, via, usable) = (path.transport, path.via, path.keys.can_seal(now));
-        if usable || self.current != Some(index) {
-            return;
-        }
-        self.initiate(now, shared, transport, via, Some(index));
-        if let Some(pending) = self.pending.last_mut().filter(|pending| pending.renews() == Some(index)) {
-            pending.role = Role::Renewal { path: index, deadline };
         }
     }
 

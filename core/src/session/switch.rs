@@ -202,6 +202,7 @@ impl Session {
             self.frame_lost(frame);
         }
         self.drop_renewals_of(shared, path.index);
+        shared.whereabouts.went(self.id, path.via);
         self.drop_carrier(shared, path.index, path.via);
     }
 

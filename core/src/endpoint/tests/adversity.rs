@@ -59,6 +59,22 @@ fn c2_a_silent_peer_gets_the_same_bytes_seldomer_and_seldomer_until_the_deadline
     burdock_ledger::reached("C2", "initiations in 90 s of silence", u32::try_from(most).unwrap());
 }
 
+// Mutation: `RESEND_FIRST` of 500 ms makes this fail.
+#[test]
+fn c2_short_attempts_send_more_than_one_long_one() {
+    let (mut most, mut inits) = (0, 0);
+    for n in 1..=100 {
+        let mut bench = Bench::new(n, &Config::streamer());
+        let (_, mut done) = bench.connect(&Forger::new(200).link());
+        done.datagrams.extend(bench.pass(Duration::from_secs(90)).datagrams);
+        most = most.max(done.datagrams.len());
+        let different: std::collections::BTreeSet<_> = done.datagrams.into_iter().collect();
+        inits = inits.max(different.len());
+    }
+    assert!(inits <= 10, "{inits}");
+    burdock_ledger::reached("C2", "initiations in 90 s over attempts of 5 s", u32::try_from(most).unwrap());
+}
+
 /// Two endpoints on one stream, of which so many bytes get through each way before it is cut.
 struct Cut {
     benches: [Bench; 2],

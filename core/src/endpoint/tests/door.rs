@@ -22,7 +22,7 @@ fn config() -> Config {
 }
 
 /// Everything that is asked without a cookie, but for the first, is asked for one.
-fn under_load() -> Config {
+pub(super) fn under_load() -> Config {
     let mut config = config();
     (config.limits.unproven_rate, config.limits.unproven_burst) = (1, 1);
     config
@@ -38,7 +38,7 @@ fn another(init: &[u8], to: &Bench, n: u32) -> Vec<u8> {
     bytes
 }
 
-fn is_cookie(packet: &[u8]) -> bool {
+pub(super) fn is_cookie(packet: &[u8]) -> bool {
     packet.len() == packet::COOKIE_LEN && packet[0] == 0x0a
 }
 
@@ -297,18 +297,18 @@ fn d2_strangers_do_not_push_known_peers_out() {
 }
 
 /// A peer that chooses the paths, so that nothing is asked of it.
-fn chooser(bench: &Bench) -> Forger {
+pub(super) fn chooser(bench: &Bench) -> Forger {
     (2..).map(Forger::new).find(|forger| forger.key < bench.key).expect("half of all keys are lower")
 }
 
 /// A peer on a stream, by hand.
-struct OnStream {
-    stream: StreamId,
-    epoch: Epoch,
-    session: SessionId,
+pub(super) struct OnStream {
+    pub(super) stream: StreamId,
+    pub(super) epoch: Epoch,
+    pub(super) session: SessionId,
 }
 
-fn open_stream(bench: &mut Bench, forger: &mut Forger, from: SocketAddr) -> OnStream {
+pub(super) fn open_stream(bench: &mut Bench, forger: &mut Forger, from: SocketAddr) -> OnStream {
     let asked = forger.ask(&bench.key, Transport::Tcp, 0);
     let stream = bench.endpoint.stream_accepted(bench.now, from).unwrap();
     let done = bench.stream_packet(stream, &asked.packet);

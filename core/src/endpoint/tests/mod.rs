@@ -5,6 +5,7 @@ mod contract;
 mod door;
 mod forger;
 mod handshake;
+mod interplay;
 mod invite;
 mod limits;
 pub(crate) mod pair;

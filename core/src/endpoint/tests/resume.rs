@@ -321,3 +321,25 @@ fn i5_the_same_seed_and_events_lead_to_the_same_actions() {
 fn rule_4_an_early_tick_changes_nothing() {
     assert_eq!(traces(&scenario(true)), traces(&scenario(false)));
 }
+
+// Mutation: `half_told` without what `told` remembers makes this fail.
+#[test]
+fn c4_a_dialler_whose_first_packets_never_came_loses_nothing() {
+    let config = steady(Config::streamer());
+    let mut pair = Pair::new(&config);
+    pair.tcp = false;
+    // Long enough for the responder to drop the handshake.
+    let until = pair.now + config.limits.handshake_deadline + Duration::from_secs(5);
+    let start = pair.now;
+    pair.filter = Some(Box::new(move |now, n, packet| n != 0 || now >= until || (now == start && packet[0] == 0x08)));
+    let id = pair.connect(0);
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.nodes[0].endpoint.status(pair.now, id).unwrap().state, State::Connected);
+    pair.send(0, id, "sent into the void");
+    pair.run(Duration::from_secs(60));
+    let kinds = pair.nodes[0].kinds();
+    assert!(!kinds.iter().any(|kind| matches!(kind, UpdateKind::PeerRestarted)), "{kinds:#?}");
+    let other = pair.nodes[1].last_session();
+    let got: Vec<_> = pair.take(1, other).into_iter().map(|message| message.data).collect();
+    assert_eq!(got, ["sent into the void"]);
+}

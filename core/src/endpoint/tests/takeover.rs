@@ -35,7 +35,7 @@ fn said(epoch: &mut Epoch, addr: SocketAddr, done: &Done) -> Vec<String> {
     to_it.filter_map(|(_, packet)| epoch.read(packet)).collect()
 }
 
-// Mutation: `establish` calling `peer_restarted` from `answer`, or `has_replaced` always being false, makes this fail.
+// Mutation: `establish` calling `peer_restarted` from `answer`, or `Session::replaced` always being `None`, makes this fail.
 #[test]
 fn c6_a_takeover_waits_for_proof_and_the_half_that_was_replaced_never_returns() {
     let mut bench = Bench::new(1, &steady(Config::streamer()));
@@ -194,7 +194,7 @@ fn h10_both_dial_while_one_side_restarts_and_share_one_session() {
     }
 }
 
-// Mutation: `is_outdated` and `has_replaced` always being false make this fail.
+// Mutation: `is_outdated` always being false and `Session::replaced` always `None` make this fail.
 #[test]
 fn h9_first_messages_replayed_across_restarts_disturb_nothing() {
     let config = steady(Config::streamer());
