@@ -217,9 +217,11 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_out_of_range_is_refused() {
+    fn a_schedule_keeps_what_it_is_given_and_is_refused_out_of_range() {
+        assert_eq!(Schedule::list(&[secs(1)]).with_jitter(250).jitter(), 250);
         assert!(Schedule::list(&[]).validate().is_err());
         assert!(Schedule::exponential(secs(1), secs(86_401)).validate().is_err());
+        assert!(Schedule::exponential(secs(1), secs(86_400)).validate().is_ok());
         assert!(Schedule::list(&[secs(1)]).with_jitter(1001).validate().is_err());
         assert!(Schedule::list(&[secs(1)]).with_jitter(1000).validate().is_ok());
     }

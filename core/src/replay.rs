@@ -39,7 +39,7 @@ impl Window {
         if self.is_newest(number) {
             // A word is cleared when the first of its numbers comes within reach.
             let reached = self.next.div_ceil(64);
-            for ahead in reached..=(number / 64).min(reached + WORDS as u64 - 1) {
+            for ahead in (reached..=number / 64).take(WORDS) {
                 self.seen[(ahead % WORDS as u64) as usize] = 0;
             }
             self.next = number + 1;

@@ -32,11 +32,11 @@ use std::rc::Rc;
 use burdock_core::crypto;
 use burdock_core::noise::{Initiator, Keys, Responder};
 use burdock_core::wire::frame::Frame;
-use burdock_core::wire::packet::{self, DATA_HEADER_LEN, InitHeader, Packet, TAG_LEN, VERSION};
+use burdock_core::wire::packet::{self, Cookie, DATA_HEADER_LEN, InitHeader, Packet, TAG_LEN, VERSION};
 use burdock_core::wire::payload::{
     HelloInit, HelloResp, INIT_PAYLOAD_LEN, MAX_VERSIONS, PeerLimits, RESP_PAYLOAD_LEN, Verdict,
 };
-use burdock_core::{Class, Identity, Limits, Link, PublicKey, Transport};
+use burdock_core::{Class, Identity, Invite, Limits, Link, PublicKey, Transport};
 
 /// The peer: its static key, and what it draws from its seed.
 ///
@@ -52,6 +52,8 @@ pub struct Hostile {
     pub dial_no: u32,
     /// The last receiver index that it gave out.
     pub index: u32,
+    /// The invite that it dials with, and that it made for those who dial it.
+    pub invite: Option<Invite>,
 }
 
 /// An INIT that waits for its answer.
@@ -60,6 +62,7 @@ pub struct Asked {
     pub packet: Vec<u8>,
     /// The index by which the answer names it.
     pub index: u32,
+    to: PublicKey,
     noise: Initiator,
 }
 
@@ -85,7 +88,15 @@ impl Hostile {
     pub fn new(seed: u64) -> Self {
         let secret = crypto::hash(&[b"hostile identity", &seed.to_be_bytes()]);
         let half = (seed << 8) | 1;
-        Self { identity: Rc::new(Identity::from_bytes(secret)), seed, drawn: 0, half, dial_no: 0, index: 0 }
+        Self {
+            identity: Rc::new(Identity::from_bytes(secret)),
+            seed,
+            drawn: 0,
+            half,
+            dial_no: 0,
+            index: 0,
+            invite: None,
+        }
     }
 
     /// The key by which the endpoint under test knows it.
@@ -119,7 +130,7 @@ impl Hostile {
             your_half: 0,
             dial_no: self.dial_no,
             renews: 0,
-            invite: [0; 8],
+            invite: self.invite.as_ref().map_or([0; 8], |invite| invite.id),
             limits: generous(),
             keep_s: None,
         }
@@ -147,10 +158,11 @@ impl Hostile {
         let mut packet = Vec::new();
         packet::begin_init(header, &mut packet);
         let (prologue, ephemeral) = (packet::prologue(&header.to_bytes()), self.draw().into());
-        let noise = Initiator::start(&self.identity, to, &[0; 32], &prologue, ephemeral, payload, &mut packet)
+        let psk = self.invite.as_ref().map_or([0; 32], |invite| **invite.secret);
+        let noise = Initiator::start(&self.identity, to, &psk, &prologue, ephemeral, payload, &mut packet)
             .expect("a good key and a short payload");
         packet::finish_init(&mut packet, 0, |before| crypto::mac1(to, before));
-        Asked { packet, index: header.sender, noise }
+        Asked { packet, index: header.sender, to: *to, noise }
     }
 
     /// Answers an INIT of the endpoint under test as a correct peer would, but for what `edit`
@@ -189,9 +201,30 @@ impl Hostile {
         let payload = make(answer, padded);
         let mut packet = Vec::new();
         packet::begin_resp(init.header.sender, &mut packet);
-        let keys = responder.reply(&[0; 32], self.draw().into(), &payload, &mut packet).ok()?;
+        let invite = self.invite.as_ref().filter(|invite| invite.id == hello.invite);
+        let psk = invite.map_or([0; 32], |invite| **invite.secret);
+        let keys = responder.reply(&psk, self.draw().into(), &payload, &mut packet).ok()?;
         Some((packet, Epoch::new(keys, index, init.header.sender, hello.my_half)))
     }
+
+    /// Asks the sender of an INIT to prove its address with `cookie` first. `None` when the packet is no INIT.
+    pub fn demand(&mut self, init: &[u8], cookie: [u8; 16]) -> Option<Vec<u8>> {
+        let Ok(Packet::Init(init)) = packet::parse(init) else { return None };
+        let nonce = *self.draw().first_chunk::<8>()?;
+        let nonce: [u8; 24] = [nonce; 3].concat().try_into().ok()?;
+        let mut sealed = [0; 32];
+        let (text, tag) = sealed.split_at_mut(16);
+        text.copy_from_slice(&cookie);
+        tag.copy_from_slice(&crypto::xseal(&cookie_key(&self.public_key()), &nonce, &init.mac1, text));
+        let mut packet = Vec::new();
+        packet::put_cookie(&Cookie { receiver: init.header.sender, nonce: &nonce, sealed: &sealed }, &mut packet);
+        Some(packet)
+    }
+}
+
+/// The key under which a responder seals its COOKIEs: anybody can know it who knows the responder.
+fn cookie_key(responder: &PublicKey) -> [u8; 32] {
+    crypto::hash(&[b"burdock cookie", responder.as_bytes()])
 }
 
 impl Asked {
@@ -203,6 +236,25 @@ impl Asked {
         let keys = self.noise.read(resp.noise, &mut payload).ok()?;
         let hello = HelloResp::decode(&payload).ok()?;
         Some((Epoch::new(keys, self.index, hello.index, hello.my_half), hello))
+    }
+
+    /// Reads a COOKIE. `None` when it does not answer this INIT.
+    #[must_use]
+    pub fn cookie(&self, reply: &[u8]) -> Option<[u8; 16]> {
+        let (Ok(Packet::Cookie(reply)), Ok(Packet::Init(init))) = (packet::parse(reply), packet::parse(&self.packet))
+        else {
+            return None;
+        };
+        let (&text, tag) = reply.sealed.split_first_chunk::<16>()?;
+        let mut cookie = text;
+        let key = cookie_key(&self.to);
+        crypto::xopen(&key, reply.nonce, &init.mac1, &mut cookie, tag.try_into().ok()?).ok()?;
+        Some(cookie)
+    }
+
+    /// Puts the mac2 of a cookie into the INIT.
+    pub fn prove(&mut self, cookie: &[u8; 16]) {
+        packet::set_mac2(&mut self.packet, |before| crypto::mac(cookie, &[before]));
     }
 }
 
@@ -346,6 +398,32 @@ mod tests {
         let (packets, updates) = tell(&mut victim, &resp);
         assert!(updates.iter().any(|kind| matches!(kind, UpdateKind::Connected { .. })), "{updates:?}");
         assert!(epoch.open(&packets[0]).is_some());
+    }
+
+    #[test]
+    fn it_proves_its_address_and_asks_for_proof() {
+        let mut config = Config::streamer();
+        (config.limits.unproven_rate, config.limits.unproven_burst) = (1, 1);
+        let mut victim = Endpoint::new(config, Identity::from_bytes([1; 32]), [2; 32]).unwrap();
+        let invite = Invite { id: [7; 8], secret: Box::new([9; 32].into()) };
+        victim.set_accept(AcceptPolicy::nobody().invite(invite.id, **invite.secret));
+        let mut hostile = Hostile::new(11);
+        let to = victim.public_key();
+        tell(&mut victim, &Hostile::new(12).ask(&to, Transport::Udp).packet);
+        hostile.invite = Some(invite);
+        let mut asked = hostile.ask(&to, Transport::Udp);
+        let (packets, _) = tell(&mut victim, &asked.packet);
+        assert!(asked.finish(&packets[0]).is_none());
+        asked.prove(&asked.cookie(&packets[0]).expect("a cookie"));
+        let (packets, _) = tell(&mut victim, &asked.packet);
+        assert!(asked.finish(&packets[0]).is_some());
+
+        let mut other = Hostile::new(13);
+        victim.connect(NOW, &Link { tcp_port: None, ..other.link(addr()) }).unwrap();
+        let (packets, _) = drain(&mut victim);
+        let cookie = other.demand(&packets[0], [5; 16]).expect("an INIT");
+        let (packets, _) = tell(&mut victim, &cookie);
+        assert_eq!(packets[0].last_chunk(), Some(&crypto::mac(&[5; 16], &[&packets[0][..1184]])));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use burdock_core::wire::payload::{HelloInit, HelloResp};
 #[path = "fuzz/endpoint.rs"]
 mod world;
 
+pub use world::Reached;
+
 /// One fuzz target.
 pub type Target = fn(&[u8]);
 
@@ -148,5 +150,11 @@ pub fn link(data: &[u8]) {
 /// An endpoint under events, calls and authentic packets of hostile peers keeps to its contract.
 /// How bytes read as events is in `fuzz/endpoint.rs`.
 pub fn endpoint(data: &[u8]) {
-    world::run(data);
+    let _ = world::run(data, None);
+}
+
+/// As [`endpoint`], and adds to `reached` what the run came to.
+#[must_use]
+pub fn endpoint_reaches(data: &[u8], reached: Reached) -> Reached {
+    world::run(data, Some(reached)).unwrap_or_default()
 }

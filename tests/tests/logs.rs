@@ -139,6 +139,30 @@ async fn i6_the_log_holds_no_secret_and_no_plaintext() {
     burdock_ledger::reached("I6", "secrets in the logs", found);
 }
 
+// Mutation: `tell` without a look at `INTERVAL` makes this fail.
+#[tokio::test]
+async fn r6_garbage_fills_no_log() {
+    let log = Log::default();
+    // Of this thread alone, on which the endpoint's task runs too.
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let far = Endpoint::bind(LOOPBACK, Config::streamer(), Identity::from_bytes([9; 32])).await.unwrap();
+    let socket = UdpSocket::bind(LOOPBACK).await.unwrap();
+    log.0.lock().unwrap().clear();
+    let begun = std::time::Instant::now();
+    for n in 0..5_000_u16 {
+        let [high, low] = n.to_be_bytes();
+        let mut garbage = [low; 1200];
+        (garbage[0], garbage[1]) = (low % 16, high);
+        socket.send_to(&garbage, far.local_addr()).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let seconds = begun.elapsed().as_secs() + 1;
+    let lines = log.0.lock().unwrap().lines().filter(|line| !line.is_empty()).count();
+    assert!(lines > 0, "what was refused is told");
+    burdock_ledger::reached("R6", "lines of log in the fullest second", lines as f64 / seconds as f64);
+    far.shutdown().await;
+}
+
 // Mutation: `LinkError::Parameter` naming the parameter makes this fail.
 #[test]
 fn i6_the_error_of_a_damaged_link_repeats_no_secret() {

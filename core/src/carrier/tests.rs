@@ -101,9 +101,10 @@ fn d4_memory_follows_the_bytes_received() {
 // Mutation: `self.buffer.reserve_exact(LENGTH_LEN + self.max)` in `keep` makes this fail.
 #[test]
 #[ignore = "10^6 random streams take some seconds: for releases"]
-fn d4_memory_follows_the_bytes_received_a_million_times() {
+fn d4_t2_memory_follows_the_bytes_received_a_million_times() {
     run_random(1_000_000);
     burdock_ledger::reached("D4", "random streams", 1_000_000);
+    burdock_ledger::reached("T2", "random streams cut at random", 1_000_000);
     burdock_ledger::reached("D4", "bytes held over 2 x received + 4 KiB", 0);
 }
 
@@ -116,6 +117,7 @@ fn d4_an_unproven_stream_costs_at_most_4_kib() {
     assert!(reassembler.is_partial());
     assert!(reassembler.allocated() <= 1202, "{}", reassembler.allocated());
     burdock_ledger::reached("D4", "bytes held for an unproven stream", reassembler.allocated() as u32);
+    burdock_ledger::reached("D4", "longest packet", crate::wire::packet::MAX_STREAM_PACKET as u32);
 }
 
 #[test]

@@ -162,6 +162,32 @@ fn c4_large_messages_on_many_channels_need_only_credit_for_one() {
     }
 }
 
+// Mutation: in `Credit::is_low`, `freed > 0 || ..` makes this fail.
+#[test]
+fn credit_is_granted_by_quarters_of_a_window_and_not_for_each_message() {
+    let (mut a, mut b) = pair(&limits(100, 4000, 8000));
+    let mut granted = Vec::new();
+    for k in 0..400 {
+        a.send(1, content(1, k, 10)).unwrap();
+        let (bytes, _) = packet(&mut a, 1200).unwrap();
+        deliver(&mut b, &bytes).unwrap();
+        assert_eq!(take_all(&mut b).len(), 1);
+        let (bytes, sent) = packet(&mut b, 1200).unwrap();
+        deliver(&mut a, &bytes).unwrap();
+        outcomes(&mut a);
+        granted.extend(sent.iter().filter_map(|frame| match frame {
+            SentFrame::Credit { scope } => Some((k, *scope)),
+            _ => None,
+        }));
+    }
+    // 91 messages are the first to fill a quarter of the channel's credit, 182 that of the session's.
+    let (channel, session) = (Scope::Channel(1), Scope::Session);
+    assert_eq!(
+        granted,
+        [(90, channel), (181, channel), (181, session), (272, channel), (363, channel), (363, session)]
+    );
+}
+
 #[test]
 fn a_large_message_is_not_starved_by_small_ones() {
     let (mut a, mut b) = pair(&limits(1000, 1200, 1200));
@@ -258,6 +284,7 @@ fn a_message_is_delivered_when_it_was_taken() {
     a.send(1, Bytes::new()).unwrap();
     exchange(&mut a, &mut b);
     assert_eq!((a.queued_bytes(), a.pending_messages()), (0, 2));
+    assert!(!a.flushed());
     assert_eq!(b.recv().unwrap().data, "one");
     exchange(&mut a, &mut b);
     assert_eq!(outcomes(&mut a), []);
@@ -268,6 +295,26 @@ fn a_message_is_delivered_when_it_was_taken() {
     exchange(&mut a, &mut b);
     assert_eq!(outcomes(&mut a), [(1, Outcome::Delivered)]);
     assert!(a.flushed());
+}
+
+// Mutation: in `Receiver::unread`, `size_of::<Inbound>() - message.data.len()` makes this fail.
+#[test]
+fn d6_what_nobody_fetches_is_counted_with_what_each_message_costs() {
+    let (mut a, mut b) = pair(&Limits::default());
+    assert_eq!((b.unread(), b.readable()), (0, false));
+    let mut costs = Vec::new();
+    for len in [0, 1000, 3000] {
+        let before = b.unread();
+        a.send(1, content(1, 0, len)).unwrap();
+        exchange(&mut a, &mut b);
+        costs.push(b.unread() - before);
+    }
+    assert!(costs[0] > 0, "empty messages are not free");
+    assert_eq!(costs, [costs[0], costs[0] + 1000, costs[0] + 3000]);
+    b.recv().unwrap();
+    assert_eq!(b.unread(), costs[1] + costs[2]);
+    assert_eq!(take_all(&mut b).len(), 2);
+    assert_eq!((b.unread(), b.readable()), (0, false));
 }
 
 // Mutation: in `Sender::abandon`, `end <= outgoing.written` -> `end <= outgoing.started` makes this fail.
@@ -355,6 +402,68 @@ fn d6_the_send_queue_is_bounded_and_says_when_it_has_room() {
     let mut a = joined(&limits);
     let queued = (0..).take_while(|_| a.send(1, Bytes::new()).is_ok()).count();
     assert_eq!(queued, PENDING);
+}
+
+// Mutation: in `Sender::poll_writable`, `self.send_buffer / 4` or `self.max_pending / 4` makes this fail.
+#[test]
+fn d6_the_send_queue_has_room_again_when_it_is_down_to_half() {
+    let (mut a, mut b) = pair(&limits(1000, 1008, 1008));
+    for _ in 0..4 {
+        a.send(1, content(1, 0, 1000)).unwrap();
+    }
+    assert_eq!(a.send(1, Bytes::from_static(b"x")), Err(SendError::Full));
+    for room in [false, true] {
+        exchange(&mut a, &mut b);
+        take_all(&mut b);
+        outcomes(&mut a);
+        assert_eq!(a.poll_writable(), room, "{} bytes are queued", a.queued_bytes());
+    }
+    assert_eq!(a.queued_bytes(), 2000);
+
+    // Outcomes that wait to be fetched take room as well.
+    let (mut a, mut b) = pair(&limits(1000, 1008, 1008));
+    while a.send(1, Bytes::new()).is_ok() {}
+    exchange(&mut a, &mut b);
+    take_all(&mut b);
+    exchange(&mut a, &mut b);
+    for left in (PENDING / 2 + 1..PENDING).rev() {
+        a.poll_outcome().unwrap();
+        assert!(!a.poll_writable(), "{left} outcomes are left");
+    }
+    a.poll_outcome().unwrap();
+    assert!(a.poll_writable());
+}
+
+// Mutation: in `Receiver::abandon`, drop `bytes > self.session.window ||` makes this fail.
+#[test]
+fn d6_messages_of_peers_that_restart_do_not_pile_up() {
+    let limits = limits(100, 208, 208);
+    let mut b = joined(&limits);
+    for (lens, kept) in [(&[100, 100][..], 200), (&[8, 50], 208), (&[100], 208)] {
+        let mut a = joined(&limits);
+        for len in lens {
+            a.send(1, content(1, 0, *len)).unwrap();
+        }
+        exchange(&mut a, &mut b);
+        b.abandon();
+        b.set_peer_limits(100, 208, 208);
+        assert_eq!(b.held(), kept, "after {lens:?}");
+    }
+    assert_eq!(take_all(&mut b).iter().map(|message| message.data.len()).collect::<Vec<_>>(), [100, 100, 8]);
+}
+
+#[test]
+fn what_just_fits_is_written() {
+    let (mut a, mut b) = pair(&limits(100, 108, 108));
+    a.send(1, content(1, 0, 100)).unwrap();
+    exchange(&mut a, &mut b);
+    take_all(&mut b);
+    let len = packet(&mut b, 1200).unwrap().0.len();
+    for (max_len, frames) in [(len - 1, 2), (len, 3)] {
+        exchange(&mut b, &mut a);
+        b.resumed();
+        assert_eq!(packet(&mut b, max_len).unwrap().1.len(), frames);
+    }
 }
 
 // Mutation: in `Sender::on_channel_ack`, drop `received > written ||` makes this fail.

@@ -33,7 +33,7 @@ impl AeadKey {
     /// Encrypts `buf` in place and returns the tag over `ad` and the ciphertext.
     #[must_use]
     pub fn seal(&self, number: u64, ad: &[u8], buf: &mut [u8]) -> [u8; TAG_LEN] {
-        seal(self.0.expose(), &nonce(number), ad, buf)
+        super::seal(self.0.expose(), &nonce(number), ad, buf)
     }
 
     /// Checks the tag, then decrypts `buf` in place.
@@ -42,7 +42,7 @@ impl AeadKey {
     ///
     /// [`BadTag`]; `buf` is then all zeros.
     pub fn open(&self, number: u64, ad: &[u8], buf: &mut [u8], tag: &[u8; TAG_LEN]) -> Result<(), BadTag> {
-        open(self.0.expose(), &nonce(number), ad, buf, tag)
+        super::open(self.0.expose(), &nonce(number), ad, buf, tag)
     }
 }
 

@@ -73,10 +73,10 @@ pub fn hkdf2(chaining: &[u8; HASH_LEN], input: &[u8]) -> [Zeroizing<[u8; HASH_LE
 /// HKDF with three outputs (Noise §4.3).
 #[must_use]
 pub fn hkdf3(chaining: &[u8; HASH_LEN], input: &[u8]) -> [Zeroizing<[u8; HASH_LEN]>; 3] {
-    let key = hmac(chaining, &[input]);
-    let first = hmac(&key, &[&[1]]);
-    let second = hmac(&key, &[first.as_slice(), &[2]]);
-    let third = hmac(&key, &[second.as_slice(), &[3]]);
+    let key = super::hmac(chaining, &[input]);
+    let first = super::hmac(&key, &[&[1]]);
+    let second = super::hmac(&key, &[first.as_slice(), &[2]]);
+    let third = super::hmac(&key, &[second.as_slice(), &[3]]);
     [first, second, third]
 }
 
@@ -93,13 +93,13 @@ impl Mac1Key {
     /// BLAKE2s-256 of a label and the responder's static key.
     #[must_use]
     pub fn new(responder: &PublicKey) -> Self {
-        Self(hash(&[b"burdock mac1", responder.as_bytes()]))
+        Self(super::hash(&[b"burdock mac1", responder.as_bytes()]))
     }
 
     /// The mac1 over all bytes of the message that come before it.
     #[must_use]
     pub fn mac(&self, before: &[u8]) -> [u8; MAC_LEN] {
-        mac(&self.0, &[before])
+        super::mac(&self.0, &[before])
     }
 
     /// Compares in constant time.

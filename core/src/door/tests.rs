@@ -313,7 +313,7 @@ fn d2_an_initiator_keeps_cookies_for_120_s_and_a_bounded_number() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    // Mutation: `under_load` without the table, or `without_cookie.take` left out, makes this fail.
+    // Mutation: `under_load` without the table makes this fail.
     #[test]
     fn d2_under_load_nobody_is_read_without_a_cookie(
         callers in prop::collection::vec((0_u64..10_000, 0_u32..50, any::<bool>(), 0_usize..256, 0_usize..20), 1..500),

@@ -156,6 +156,12 @@ fn messages_of_impossible_lengths_are_refused() {
     let long = vec![0; MAX_MESSAGE_LEN - RESPONSE_OVERHEAD + 1];
     let result = read.reply(&PSK, Zeroizing::new(ER), &long, &mut out);
     assert_eq!((result.err(), out.len()), (Some(NoiseError::Length), 4 + MAX_MESSAGE_LEN));
+    let read = Responder::read(&responder(), PROLOGUE, &first).unwrap();
+    let (longest, mut second, mut payload) = (&long[1..], Vec::new(), Vec::new());
+    read.reply(&PSK, Zeroizing::new(ER), longest, &mut second).unwrap();
+    assert_eq!(second.len(), MAX_MESSAGE_LEN);
+    start.read(&second, &mut payload).unwrap();
+    assert_eq!(payload, longest);
 }
 
 // Mutation: `out.truncate(start)` left out of `decrypt_and_hash` makes this fail.
@@ -177,7 +183,17 @@ fn r3_forged_answers_do_not_end_the_handshake() {
 /// A peer that need not compute a DH honestly: message 1 with any `e` and `s` and with any
 /// results for `es` and `ss`, and the state after it.
 fn forge_message_1(e: &PublicKey, es: &[u8; 32], s: &PublicKey, ss: &[u8; 32]) -> (Symmetric, Vec<u8>) {
-    let (mut symmetric, mut out) = (Symmetric::new(PROTOCOL, PROLOGUE), e.as_bytes().to_vec());
+    forge_message_1_as(PROTOCOL, e, es, s, ss)
+}
+
+fn forge_message_1_as(
+    protocol: &str,
+    e: &PublicKey,
+    es: &[u8; 32],
+    s: &PublicKey,
+    ss: &[u8; 32],
+) -> (Symmetric, Vec<u8>) {
+    let (mut symmetric, mut out) = (Symmetric::new(protocol, PROLOGUE), e.as_bytes().to_vec());
     symmetric.mix_hash(responder().public_key().as_bytes());
     symmetric.mix_hash(e.as_bytes());
     symmetric.mix_key(e.as_bytes());
@@ -186,6 +202,26 @@ fn forge_message_1(e: &PublicKey, es: &[u8; 32], s: &PublicKey, ss: &[u8; 32]) -
     symmetric.mix_key(ss);
     symmetric.encrypt_and_hash(b"one", &mut out);
     (symmetric, out)
+}
+
+/// A suite or pattern that one side takes for granted is in the transcript by its name.
+// Mutation: `Symmetric::new` with a constant in place of the hash of the name makes this fail.
+#[test]
+fn h2_another_suite_or_pattern_is_refused() {
+    let (e, s) = (public_key(&EI), initiator().public_key());
+    let es = dh(&EI, &responder().public_key()).unwrap();
+    let ss = dh(&[1; 32], &responder().public_key()).unwrap();
+    let read = |protocol: &str| {
+        let (_, first) = forge_message_1_as(protocol, &e, &es, &s, &ss);
+        Responder::read(&responder(), PROLOGUE, &first).err()
+    };
+    assert_eq!(read(PROTOCOL), None);
+    for (from, to) in [("IK", "XX"), ("psk2", ""), ("psk2", "psk1"), ("ChaChaPoly", "AESGCM"), ("BLAKE2s", "SHA256")] {
+        let other = PROTOCOL.replace(from, to);
+        assert_ne!(other, PROTOCOL);
+        assert_eq!(read(&other), Some(NoiseError::BadTag), "{other}");
+    }
+    burdock_ledger::reached("H2", "handshakes that survive a changed field", 0);
 }
 
 /// Message 2 after `symmetric`, likewise.
@@ -351,6 +387,7 @@ fn h7_static_keys_psk_and_transcript_open_nothing() {
         }
     }
     assert!(tried > 900, "{tried}");
+    burdock_ledger::reached("H7", "keys tried", tried as u32);
     burdock_ledger::reached("H7", "packets opened", opened);
 
     // With one ephemeral secret the same derivation succeeds.

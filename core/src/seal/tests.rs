@@ -86,7 +86,7 @@ fn r2_numbers_stop_below_the_limit() {
 #[test]
 fn r3_100_000_damaged_packets_change_nothing() {
     let mut random = ChaCha20Rng::seed_from_u64(3);
-    let (mut tried, mut changed) = (0, 0);
+    let (mut tried, mut changed, mut refused) = (0, 0, 0);
     for order in [Order::Window, Order::Strict] {
         let (mut sealer, mut opener) = pair(order);
         for _ in 0..100 {
@@ -109,8 +109,9 @@ fn r3_100_000_damaged_packets_change_nothing() {
                 changed += u32::from(open(&mut opener, &damaged).is_ok() || state(&opener) != before);
             }
         }
-        assert_eq!(open(&mut opener, &genuine), Ok((100, true, b"the next genuine packet".to_vec())));
+        refused += u32::from(open(&mut opener, &genuine) != Ok((100, true, b"the next genuine packet".to_vec())));
     }
+    burdock_ledger::reached("R3", "genuine packets behind them that did not open", refused);
     burdock_ledger::reached("R3", "damaged packets", tried);
     burdock_ledger::reached("R3", "damaged packets that changed something", changed);
 }
@@ -260,5 +261,17 @@ fn r7_a_key_is_retired_after_too_many_forgeries() {
     assert!(!opener.is_retired());
     assert_eq!(open(&mut opener, &forged), Err(OpenError::BadTag));
     assert!(opener.is_retired());
-    assert_eq!(open(&mut opener, &next), Err(OpenError::Retired));
+    let opened = open(&mut opener, &next);
+    burdock_ledger::reached("R7", "packets opened by a key that was retired", u32::from(opened.is_ok()));
+    assert_eq!(opened, Err(OpenError::Retired));
+}
+
+#[test]
+fn each_refusal_is_counted_under_its_own_name() {
+    use OpenError::{BadTag, Malformed, OutOfOrder, Replayed, Retired};
+    let mut refused = Refused::default();
+    for (times, error) in [Malformed, Replayed, OutOfOrder, BadTag, Retired].into_iter().enumerate() {
+        (0..=times).for_each(|_| refused.count(error));
+    }
+    assert_eq!(refused, Refused { malformed: 1, replayed: 2, out_of_order: 3, bad_tag: 4, retired: 5 });
 }

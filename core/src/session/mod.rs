@@ -429,6 +429,8 @@ impl Session {
             self.end_attempt(now, shared);
         }
         self.come_up(now, shared, transport, initiator, hash, restarted);
+        // What the peer does not take has met its end.
+        self.emit_outcomes(shared);
         self.choose(now, shared);
         self.plan_upgrade(now);
         true

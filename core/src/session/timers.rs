@@ -106,7 +106,12 @@ impl Session {
                 continue;
             }
             if path.silence_at(&shared.config).is_some_and(|at| at <= now) {
+                let before = self.paths.len();
                 self.on_silence(now, shared, index);
+                if self.paths.len() < before {
+                    // A replaced path that is used again in its place may have been silent for as long.
+                    next = self.paths.keys().next().copied();
+                }
             }
         }
     }

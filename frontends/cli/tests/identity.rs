@@ -33,9 +33,10 @@ fn the_public_key_is_all_that_is_shown() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains(secret));
 }
 
+// Mutation: `OpenOptions` without `mode(0o600)` in `id.rs` makes this fail.
 #[test]
 #[cfg(unix)]
-fn file_and_folder_are_private_whatever_the_umask() {
+fn i2_file_and_folder_are_private_whatever_the_umask() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = tempfile::tempdir().unwrap();

@@ -50,6 +50,8 @@ fn talks_over(transport: &str, more: &[&str]) {
     assert_eq!(closed["delivered"], MESSAGES, "{:#?}", listener.events);
     listener.kill();
     assert_eq!(listener.lines.len(), MESSAGES, "nothing came twice");
+    let figure = format!("messages exchanged with an independent peer by {}", transport.to_uppercase());
+    burdock_ledger::reached("H1", &figure, 2 * MESSAGES as u32);
 }
 
 /// Nobody answers for another's key, and nobody lets in a stranger without an invite.
@@ -71,39 +73,45 @@ fn is_refused_over(transport: &str) {
     assert!(listener.events.iter().all(|event| event["type"] != "connected"), "{:#?}", listener.events);
 }
 
+// Mutation: `mix_hash` of the prologue left out of `Symmetric::new` makes this fail.
 #[test]
 #[ignore = "needs python3"]
-fn an_independent_peer_talks_over_udp() {
+fn h1_an_independent_peer_talks_over_udp() {
     talks_over("udp", &[]);
 }
 
+// Mutation: a packet threshold of 3,000 and no probe timeout makes this fail.
 #[test]
 #[ignore = "needs python3"]
-fn an_independent_peer_talks_over_udp_that_loses_packets() {
+fn h1_an_independent_peer_talks_over_udp_that_loses_packets() {
     talks_over("udp", &["--loss", "20"]);
 }
 
+// Mutation: `mix_hash` of the prologue left out of `Symmetric::new` makes this fail.
 #[test]
 #[ignore = "needs python3"]
-fn an_independent_peer_talks_over_tcp() {
+fn h1_an_independent_peer_talks_over_tcp() {
     talks_over("tcp", &[]);
 }
 
+// Mutation: `AcceptPolicy::decide` letting in whoever comes without an invite makes this fail.
 #[test]
 #[ignore = "needs python3"]
-fn an_independent_peer_is_refused_over_udp() {
+fn h1_an_independent_peer_is_refused_over_udp() {
     is_refused_over("udp");
 }
 
+// Mutation: `AcceptPolicy::decide` letting in whoever comes without an invite makes this fail.
 #[test]
 #[ignore = "needs python3"]
-fn an_independent_peer_is_refused_over_tcp() {
+fn h1_an_independent_peer_is_refused_over_tcp() {
     is_refused_over("tcp");
 }
 
+// Mutation: any byte of `docs/vectors.json` changed makes this fail.
 #[test]
 #[ignore = "needs python3"]
-fn an_independent_peer_passes_the_vectors() {
+fn h1_an_independent_peer_passes_the_vectors() {
     let lines = lines_of(peer(&["--self-test", "docs/vectors.json"]));
     assert!(lines.concat().ends_with(" checks passed"), "{lines:?}");
 }

@@ -54,7 +54,7 @@ mod tests {
         init[9] ^= 1;
         assert_eq!(kind(Some(&key), &init), None);
         assert_eq!(kind(Some(&key), &init[..20]), None);
-        assert_eq!(kind(Some(&key), &[9]), Some(9));
+        assert_eq!(kind(Some(&key), &[0x09]), Some(0x09));
     }
 
     #[test]

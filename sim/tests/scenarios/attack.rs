@@ -6,15 +6,11 @@ use burdock_core::Code;
 use burdock_core::update::UpdateKind;
 use burdock_ledger::reached;
 use burdock_sim::scenario::{FaultKind, Forgery, OffPath, OnPath, OnStream, Rebinding, Way};
-use burdock_sim::{Family, Options, Report, Scenario, run};
+use burdock_sim::{Family, Lab, Options, Report, Scenario, run};
 
 use crate::{all_delivered, ok};
 
 const WAYS: [Way; 2] = [Way { from: 0, to: 1 }, Way { from: 1, to: 0 }];
-
-/// Whether a peer that is known gets in while strangers flood its host. Without cookies the host
-/// answers strangers until their handshakes have pushed out that of the peer.
-const COOKIES: bool = false;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -156,6 +152,49 @@ fn a_rebound_host_is_found_again() {
     }
 }
 
+/// Both talk, and the NAT before Alice forgets her. From the moment when her first packet from the new address
+/// reaches Bob until he sends there, in round trips.
+fn round_trips_until_followed(seed: u64, latency: u64, address: bool) -> f64 {
+    let mut scenario = Scenario::calm(seed);
+    scenario.link.latency = ms(latency);
+    let mut lab = Lab::new(scenario).expect("a sound scenario");
+    let link = lab.link(1);
+    let hers = lab.with(0, |endpoint, now| endpoint.connect(now, &link)).expect("she runs").expect("a session");
+    let until = lab.now() + ms(2_000);
+    while lab.step(until).expect("no oracle fails") {}
+    let his = core::iter::from_fn(|| lab.update(1)).next().expect("he was told").0;
+    let rebinding = Rebinding { address, connections: false };
+    let _for_ever = lab.begin(FaultKind::Rebind { host: 0, rebinding }).expect("she has a NAT");
+    let begun = lab.now();
+    lab.with(0, |endpoint, now| endpoint.send(now, hers, 0, vec![7; 100].into()));
+    // One message a millisecond, each on a channel of its own, so that none waits for one before it.
+    for channel in 0..250 {
+        lab.with(1, |endpoint, now| endpoint.send(now, his, channel, vec![7; 100].into()));
+        let next = lab.now() + ms(1);
+        while lab.step(next).expect("no oracle fails") {
+            let heard = lab.with(0, |endpoint, _| endpoint.recv(hers)).flatten();
+            if heard.is_some() {
+                // What is sent to the old address is lost: the first to arrive was sent to the new one.
+                let took = lab.now().saturating_since(begun).saturating_sub(2 * ms(latency));
+                return took.as_micros() as f64 / (2 * ms(latency)).as_micros() as f64;
+            }
+        }
+    }
+    f64::INFINITY
+}
+
+#[test]
+fn t9_a_rebound_nat_is_followed_within_two_round_trips() {
+    // Mutation: `transmit_on` without `fill_challenge` makes this fail.
+    let mut worst = 0.0_f64;
+    for latency in [10, 20, 50] {
+        for address in [false, true] {
+            worst = worst.max(round_trips_until_followed(latency, latency, address));
+        }
+    }
+    reached("T9", "round trips until a rebound NAT is followed", worst);
+}
+
 /// Alice's tries until she is connected while the flood lasts; `None` when she is not.
 fn tries(report: &Report, lasting: Duration) -> Option<u32> {
     let end = burdock_core::Time::ZERO + lasting;
@@ -174,9 +213,7 @@ fn flood(messages: u32, lasting: Duration) {
     assert!(sent >= u64::from(messages), "{sent}");
     reached("D1", "bytes answered per byte received", report.amplification as f64 / 1_000.0);
     let tries = tries(&report, lasting);
-    if COOKIES {
-        reached("D2", "tries of the genuine peer", tries.map_or(f64::INFINITY, f64::from));
-    }
+    reached("D2", "tries of the genuine peer", tries.map_or(f64::INFINITY, f64::from));
     if messages >= 1_000_000 {
         reached("D2", "first messages", sent as f64);
     }
@@ -184,13 +221,13 @@ fn flood(messages: u32, lasting: Duration) {
 
 #[test]
 fn d2_a_flood_of_first_messages() {
-    // Mutation: with cookies, answering without one under load makes this fail.
+    // Mutation: `admit` without the limit on the half-open and without `without_cookie` makes this fail.
     flood(20_000, ms(4_000));
 }
 
 #[test]
 #[ignore = "a million first messages take a minute; run it in a release build"]
 fn d2_a_million_first_messages_from_65536_addresses() {
-    // Mutation: with cookies, answering without one under load makes this fail.
+    // Mutation: `admit` without the limit on the half-open and without `without_cookie` makes this fail.
     flood(1_000_000, ms(20_000));
 }

@@ -16,7 +16,7 @@ const fn ms(millis: u64) -> Duration {
 }
 
 #[test]
-fn c7_what_the_clock_shows_when_a_run_begins_changes_nothing() {
+fn c7_h9_what_the_clock_shows_when_a_run_begins_changes_nothing() {
     // Mutation: `now` in the payload of an initiation makes this fail.
     let mut changed = 0;
     for seed in 0..40 {
@@ -56,6 +56,7 @@ fn c7_a_clock_that_goes_back_an_hour_stands_still_until_it_is_right() {
 
 #[test]
 fn c7_a_clock_that_goes_forward_an_hour_is_a_late_tick() {
+    // Mutation: closing a session whose silence is noticed late makes this fail.
     for seed in 0..5 {
         let kind = FaultKind::ClockJump { host: 1, by: HOUR, back: false };
         with(seed, Family::ClockJump, kind, ms(1_000 + 7 * seed), None);
@@ -98,6 +99,7 @@ fn c5_a_dead_path_is_noticed_though_every_wake_up_is_late() {
 
 #[test]
 fn c4_nothing_is_lost_by_clocks_and_wake_ups() {
+    // Mutation: not declaring what was in flight lost when a session resumes makes this fail.
     use Family::{ClockJump, DoubledWake, LateWake, LostWake, Stop};
     for report in restricted(0..60, &[ClockJump, DoubledWake, LateWake, LostWake, Stop]) {
         let ended = |code: Code| matches!(code, Code::GaveUp | Code::Expired);

@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use burdock_core::update::UpdateKind;
-use burdock_core::{Time, Transport};
-use burdock_sim::{Family, Report, Scenario};
+use burdock_core::{Identity, Link, Time, Transport};
+use burdock_sim::{Family, Lab, Report, Scenario};
 
 use crate::{all_delivered, ok, restricted};
 
@@ -119,4 +119,47 @@ fn a_dial_that_is_cancelled_leaves_nothing() {
         let report = ok(&scenario);
         assert!(report.told_to(0).all(|told| told.at <= Time::ZERO + ms(at)), "{report}");
     }
+}
+
+/// What the dialler is told within a minute, by a network that lets UDP through or not.
+fn told_within_a_minute(udp: bool, link: impl FnOnce(Link) -> Link) -> [Vec<UpdateKind>; 2] {
+    let scenario = if udp { Scenario::calm(1) } else { Scenario::udp_black_hole(1) };
+    let mut lab = Lab::new(scenario).expect("a sound scenario");
+    let link = link(lab.link(1));
+    let connected = lab.with(0, |endpoint, now| endpoint.connect(now, &link));
+    assert!(connected.is_some_and(|connected| connected.is_ok()));
+    while lab.step(Time::ZERO + ms(60_000)).expect("no oracle fails") {}
+    [0, 1].map(|host| core::iter::from_fn(|| lab.update(host)).map(|(_, update)| update.kind).collect())
+}
+
+#[test]
+fn t3_by_tcp_the_same_key_is_required() {
+    // Mutation: an initiation to whatever key the listener has, in place of the link's, makes this fail.
+    let is_connected = |kind: &UpdateKind| matches!(kind, UpdateKind::Connected { .. });
+    let told = told_within_a_minute(false, |link| link);
+    assert!(told.iter().all(|told| told.iter().any(is_connected)));
+    let another = Identity::from_bytes([99; 32]).public_key();
+    let told = told_within_a_minute(false, |link| Link { key: another, ..link });
+    assert!(!told.iter().flatten().any(is_connected), "{told:?}");
+}
+
+#[test]
+fn t3_a_transport_that_the_link_leaves_out_is_never_used() {
+    // Mutation: dialling UDP whatever the link says makes this fail.
+    for (only, link) in [
+        (Transport::Tcp, (|link| Link { udp_port: None, ..link }) as fn(Link) -> Link),
+        (Transport::Udp, |link| Link { tcp_port: None, ..link }),
+    ] {
+        for kind in told_within_a_minute(true, link).iter().flatten() {
+            let used = match kind {
+                UpdateKind::Connected { transport, .. } | UpdateKind::Resumed { transport, .. } => *transport,
+                UpdateKind::PathChanged { to, .. } => *to,
+                _ => only,
+            };
+            assert_eq!(used, only, "{kind:?}");
+        }
+    }
+    // By UDP alone there is no way through where it is blocked.
+    let told = told_within_a_minute(false, |link| Link { tcp_port: None, ..link });
+    assert!(!told.iter().flatten().any(|kind| matches!(kind, UpdateKind::Connected { .. })), "{told:?}");
 }

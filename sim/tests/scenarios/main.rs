@@ -8,6 +8,7 @@ mod determinism;
 mod dialling;
 mod herd;
 mod reconnect;
+mod seeds;
 mod sweep;
 
 use burdock_sim::{Family, Options, Report, Scenario, run};

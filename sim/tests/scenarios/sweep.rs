@@ -27,6 +27,7 @@ fn r1_t1_h10_c4_t12_c6_two_hundred_seeds_break_nothing() {
     }
     burdock_ledger::reached("R1", "seeds watched", SEEDS as u32);
     burdock_ledger::reached("C4", "seeds watched", SEEDS as u32);
+    burdock_ledger::reached("C6", "seeds watched", SEEDS as u32);
 }
 
 #[test]

@@ -2,32 +2,35 @@
 //!
 //! The bytes read as a list of events and calls. As the harness holds the peers' keys, fuzzed bytes
 //! reach everything behind the authentication. What must hold is the core's contract (see
-//! `burdock_core`'s page) and that updates are in order; at the end everything is let go of, and
-//! nothing may be left.
+//! `burdock_core`'s page), that updates are in order, and that no address gets much before it is
+//! proved; at the end everything is let go of, and nothing may be left.
 
+mod handshakes;
+mod reached;
 mod script;
 mod steps;
 
-use core::cell::RefCell;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use burdock_core::update::{ProgressStatus, UpdateKind};
-use burdock_core::wire::frame::Frame;
+use burdock_core::wire::frame::{Frame, Frames};
 use burdock_core::wire::packet::{self, Packet, UDP_HANDSHAKE_LEN};
-use burdock_core::wire::payload::HelloResp;
 use burdock_core::{
-    AcceptPolicy, Action, Config, Endpoint, Event, Host, Identity, Ladder, Limits, MessageId, ResolveId, SessionId,
-    State, StreamId, Time, Transport, Update,
+    AcceptPolicy, Action, Config, Endpoint, Event, Host, Identity, Invite, Ladder, Limits, MessageId, ResolveId,
+    SessionId, State, StreamId, Time, Transport, Update,
 };
 use burdock_sim::hostile::{Asked, Epoch, Hostile, framed};
+pub use reached::Reached;
 use script::Script;
 
 /// What one event may set off. The simulator's bound is the same.
 const WORK: u32 = 8_192;
-/// Handshakes of one run: each costs the endpoint five multiplications on the curve.
-const HANDSHAKES: u32 = 6;
+/// Handshakes of one run: with real keys each costs the endpoint five multiplications on the curve.
+const HANDSHAKES: u32 = 32;
+/// Where each peer can send from: other ports and addresses, one of them of the other family.
+const PLACES: usize = 4;
 /// Ticks after which everything must be over at the end.
 const LAST_TICKS: u32 = 512;
 
@@ -42,6 +45,8 @@ struct Line {
     epoch: Epoch,
     via: Via,
     who: usize,
+    /// Where the answer to its handshake went.
+    home: SocketAddr,
     /// Numbers of the packets that came.
     heard: BTreeSet<u64>,
     /// How far each of four channels has come.
@@ -67,6 +72,15 @@ struct Told {
     ended: BTreeSet<MessageId>,
 }
 
+/// What an address got, and gave for it.
+#[derive(Default)]
+struct Traffic {
+    received: usize,
+    sent: usize,
+    /// It was dialled, or brought back what was sent to it alone.
+    proven: bool,
+}
+
 struct World {
     endpoint: Endpoint,
     limits: Limits,
@@ -75,6 +89,13 @@ struct World {
     latest: Time,
     peers: [Hostile; 2],
     lines: Vec<Line>,
+    /// Where each peer is.
+    places: [usize; 2],
+    traffic: BTreeMap<SocketAddr, Traffic>,
+    /// What the endpoint asked addresses to bring back.
+    challenges: Vec<[u8; 8]>,
+    /// The last cookie of each peer.
+    cookies: [Option<[u8; 16]>; 2],
     asked: Vec<(Rc<Asked>, usize, Via)>,
     inits: Vec<(Vec<u8>, usize, Via)>,
     /// Packets that were sent to the endpoint, for sending them again.
@@ -85,33 +106,42 @@ struct World {
     /// How many bytes of a write are taken at once; all, when `None`.
     takes: Option<usize>,
     handshakes: u32,
+    reached: Option<Reached>,
 }
 
-fn addr(who: usize) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 1 + who as u8], 4000))
+fn addr(who: usize, place: usize) -> SocketAddr {
+    let host = 1 + who as u8;
+    match place {
+        0 => SocketAddr::from(([192, 0, 2, host], 4000)),
+        1 => SocketAddr::from(([192, 0, 2, host], 4001)),
+        2 => SocketAddr::from(([198, 51, 100, host], 4000)),
+        _ => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into()], 4000)),
+    }
 }
 
-/// First handshakes are the same in every run: made once, as their keys are what takes the time.
-#[derive(Default)]
-struct Known {
-    peers: Option<[Hostile; 2]>,
-    asked: BTreeMap<bool, (Hostile, Rc<Asked>)>,
-    finished: BTreeMap<(u32, Vec<u8>), (Epoch, HelloResp)>,
+/// Whose an address is.
+fn owner(of: SocketAddr) -> usize {
+    let host = match of.ip() {
+        IpAddr::V4(ip) => ip.octets()[3],
+        IpAddr::V6(ip) => ip.octets()[15],
+    };
+    usize::from(host == 2)
 }
 
-thread_local! {
-    static KNOWN: RefCell<Known> = RefCell::default();
+fn invite() -> Invite {
+    Invite { id: [7; 8], secret: Box::new([9; 32].into()) }
 }
 
-/// Runs a script against an endpoint.
-pub(super) fn run(data: &[u8]) {
+/// Runs a script against an endpoint. What it came to is noted in `reached`, if there is one.
+pub(super) fn run(data: &[u8], reached: Option<Reached>) -> Option<Reached> {
     let script = &mut Script(data);
     let mut world = World::new(script.u8());
+    world.reached = reached;
     world.begin(script.u8());
     while !script.0.is_empty() {
         world.step(script);
     }
-    world.end();
+    world.end()
 }
 
 impl World {
@@ -139,20 +169,32 @@ impl World {
         }
         config.heartbeat = setting & 4 == 0;
         config.attempts = if setting & 8 != 0 { 2 } else { config.attempts };
+        if setting & 16 != 0 {
+            let limits = &mut config.limits;
+            (limits.source_rate, limits.source_burst) = (1, 4);
+            (limits.unproven_rate, limits.unproven_burst) = (1, 2);
+            (limits.half_open, limits.half_open_per_source, limits.unproven_streams_per_source) = (6, 3, 2);
+        }
         let limits = config.limits.clone();
         let mut endpoint =
             Endpoint::new(config, Identity::from_bytes([1; 32]), [2; 32]).expect("the configuration is valid");
+        let mut peers = [Hostile::new(1), Hostile::new(2)];
         endpoint.set_accept(AcceptPolicy::anyone());
-        let now = Time::from_micros(1_000_000);
-        let peers = KNOWN
-            .with_borrow_mut(|known| known.peers.get_or_insert_with(|| [Hostile::new(1), Hostile::new(2)]).clone());
+        if setting & 32 != 0 {
+            endpoint.set_accept(AcceptPolicy::nobody().invite(invite().id, **invite().secret));
+            peers.iter_mut().for_each(|peer| peer.invite = Some(invite()));
+        }
         Self {
             endpoint,
             limits,
-            now,
-            latest: now,
+            now: Time::from_micros(1_000_000),
+            latest: Time::ZERO,
             peers,
             lines: Vec::new(),
+            places: [0; 2],
+            traffic: BTreeMap::new(),
+            challenges: Vec::new(),
+            cookies: [None; 2],
             asked: Vec::new(),
             inits: Vec::new(),
             sent: Vec::new(),
@@ -161,6 +203,7 @@ impl World {
             resolves: Vec::new(),
             takes: None,
             handshakes: 0,
+            reached: None,
         }
     }
 
@@ -171,20 +214,8 @@ impl World {
                 let stream = how % 4 == 1;
                 let Some(via) = (if stream { self.accept_stream(0) } else { Some(Via::Udp) }) else { return };
                 let to = self.endpoint.public_key();
-                let (peer, asked) = KNOWN.with_borrow_mut(|known| {
-                    let fresh = &self.peers[0];
-                    let (peer, asked) = known.asked.entry(stream).or_insert_with(|| {
-                        let mut peer = fresh.clone();
-                        let transport = if stream { Transport::Tcp } else { Transport::Udp };
-                        let asked = Rc::new(peer.ask(&to, transport));
-                        (peer, asked)
-                    });
-                    (peer.clone(), Rc::clone(asked))
-                });
-                self.peers[0] = peer;
-                self.handshakes += 1;
-                self.asked.push((Rc::clone(&asked), 0, via));
-                self.deliver(0, via, &asked.packet);
+                let asked = self.peers[0].ask(&to, if stream { Transport::Tcp } else { Transport::Udp });
+                self.ask(asked, 0, via);
                 self.confirm();
             }
             2 => self.connect(0, how),
@@ -192,24 +223,32 @@ impl World {
         }
     }
 
+    /// Notes what the script did, beside what came of it.
+    fn count(&mut self, what: &str) {
+        if let Some(reached) = &mut self.reached {
+            reached.add(what.to_owned(), 1);
+        }
+    }
+
     /// Confirms the last handshake.
     fn confirm(&mut self) {
-        let Some(line) = self.lines.last_mut() else { return };
-        let packet = line.epoch.seal(&[Frame::Confirm]);
-        let (who, via) = (line.who, line.via);
-        self.deliver(who, via, &packet);
+        let mut plaintext = Vec::new();
+        Frame::Confirm.encode(&mut plaintext);
+        self.say(self.lines.len().wrapping_sub(1), &plaintext);
     }
 
     fn connect(&mut self, who: usize, how: u8) {
-        let mut link = self.peers[who].link(addr(who));
+        let mut link = self.peers[who].link(addr(who, 0));
         match how >> 2 & 7 {
             1 => link.tcp_port = None,
             2 => link.udp_port = None,
             3 => link.host = Some(Host::Name("example.net".to_owned())),
             4 => link.host = None,
             5 => link.key = self.endpoint.public_key(),
+            6 => link.invite = Some(invite()),
             _ => {}
         }
+        self.traffic.entry(addr(who, 0)).or_default().proven = true;
         if self.handshakes < HANDSHAKES
             && let Ok(id) = self.endpoint.connect(self.now, &link)
         {
@@ -219,7 +258,7 @@ impl World {
     }
 
     fn accept_stream(&mut self, who: usize) -> Option<Via> {
-        let stream = self.endpoint.stream_accepted(self.now, addr(who));
+        let stream = self.endpoint.stream_accepted(self.now, addr(who, self.places[who]));
         if let Some(stream) = stream {
             let fresh = Stream { who, open: true, offered: None, written: Vec::new() };
             assert!(self.streams.insert(stream, fresh).is_none(), "a stream has the name of another");
@@ -230,6 +269,11 @@ impl World {
 
     fn handle(&mut self, event: Event<'_>) {
         self.latest = self.latest.max(self.now);
+        if let (Some(reached), Some((at, reason))) = (&mut self.reached, self.endpoint.poll_timeout())
+            && at <= self.now
+        {
+            reached.note("timer", &reason);
+        }
         self.endpoint.handle(self.now, event);
         self.drain();
         if let Some((at, reason)) = self.endpoint.poll_timeout() {
@@ -259,11 +303,14 @@ impl World {
         match action {
             Action::Transmit { to, segment_size } => {
                 assert!(segment_size.is_none() && (1..=UDP_HANDSHAKE_LEN).contains(&buf.len()));
-                let who = usize::from(to == addr(1));
-                self.hear(who, Via::Udp, buf);
+                let traffic = self.traffic.entry(to).or_default();
+                traffic.sent += buf.len();
+                let fair = traffic.proven || traffic.sent <= 3 * traffic.received;
+                assert!(fair, "{} bytes to {to}, which gave {} and proved nothing", traffic.sent, traffic.received);
+                self.hear(to, Via::Udp, buf);
             }
             Action::OpenStream { stream, to } => {
-                let fresh = Stream { who: usize::from(to == addr(1)), open: false, offered: None, written: Vec::new() };
+                let fresh = Stream { who: owner(to), open: false, offered: None, written: Vec::new() };
                 assert!(self.streams.insert(stream, fresh).is_none(), "a stream has the name of another");
             }
             Action::WriteStream { stream } => {
@@ -299,12 +346,13 @@ impl World {
         }
         self.endpoint.handle(self.now, Event::StreamWritten { stream, len });
         for packet in packets {
-            self.hear(who, Via::Stream(stream), &packet);
+            self.hear(addr(who, 0), Via::Stream(stream), &packet);
         }
     }
 
     /// A packet of the endpoint reaches a peer.
-    fn hear(&mut self, who: usize, via: Via, packet: &[u8]) {
+    fn hear(&mut self, at: SocketAddr, via: Via, packet: &[u8]) {
+        let who = owner(at);
         match packet::parse(packet).expect("the endpoint sends packets") {
             Packet::Init(_) => {
                 if self.inits.len() == 8 {
@@ -313,35 +361,40 @@ impl World {
                 self.inits.push((packet.to_vec(), who, via));
             }
             Packet::Resp(resp) => {
-                let Some((asked, who, via)) = self.asked.iter().find(|(asked, ..)| asked.index == resp.receiver) else {
-                    return;
-                };
-                let key = (asked.index, [&asked.packet[..], packet].concat());
-                let first = self.handshakes == 1;
-                let known = KNOWN.with_borrow(|known| known.finished.get(&key).cloned());
-                let finished = known.or_else(|| asked.finish(packet));
-                if let Some((epoch, hello)) = finished {
-                    if first {
-                        KNOWN.with_borrow_mut(|known| known.finished.insert(key, (epoch.clone(), hello)));
-                    }
-                    let line = Line { epoch, via: *via, who: *who, heard: BTreeSet::new(), offsets: [0; 4] };
-                    self.lines.push(line);
+                let its = |asked: &&(Rc<Asked>, usize, Via)| asked.0.index == resp.receiver && asked.1 == who;
+                let Some((asked, who, via)) = self.asked.iter().find(its) else { return };
+                if let Some((epoch, _)) = asked.finish(packet) {
+                    let (who, via) = (*who, *via);
+                    self.lines.push(Line { epoch, via, who, home: at, heard: BTreeSet::new(), offsets: [0; 4] });
                 }
             }
             Packet::Data { receiver } => {
                 let line = self.lines.iter_mut().find(|line| line.epoch.mine == receiver && line.who == who);
                 if let Some(line) = line
-                    && let Some((number, _)) = line.epoch.open(packet)
+                    && let Some((number, plaintext)) = line.epoch.open(packet)
                 {
                     assert!(line.heard.insert(number), "packet {number} was sealed twice");
+                    for frame in Frames::new(&plaintext) {
+                        if let Frame::Challenge(challenge) = frame.expect("the endpoint sends frames") {
+                            self.challenges.push(challenge);
+                        }
+                    }
                 }
             }
-            Packet::Cookie(_) => {}
+            Packet::Cookie(cookie) => {
+                let its = |asked: &&(Rc<Asked>, usize, Via)| asked.0.index == cookie.receiver && asked.1 == who;
+                if let Some(cookie) = self.asked.iter().find(its).and_then(|(asked, ..)| asked.cookie(packet)) {
+                    self.cookies[who] = Some(cookie);
+                }
+            }
         }
     }
 
     /// An update: numbered, none after the end, one outcome for each message.
     fn told(&mut self, session: SessionId, Update { seq, kind }: Update) {
+        if let Some(reached) = &mut self.reached {
+            reached.note_update(&kind);
+        }
         let told = self.told.entry(session).or_default();
         assert!(!told.closed && !told.cancelled, "{kind:?} after the end");
         told.seq += 1;
@@ -370,6 +423,31 @@ impl World {
         assert!(live <= self.limits.sessions, "{live} sessions");
     }
 
+    /// What a peer says in the next packet of one of its epochs.
+    fn say(&mut self, at: usize, plaintext: &[u8]) {
+        let Some(line) = self.lines.get_mut(at) else { return };
+        let packet = line.epoch.seal_bytes(plaintext);
+        if packet.len() > packet::MAX_STREAM_PACKET {
+            return;
+        }
+        let (who, via, home) = (line.who, line.via, line.home);
+        if via == Via::Udp {
+            self.traffic.entry(home).or_default().proven = true;
+            if self.challenges.iter().any(|it| plaintext.windows(8).any(|bytes| bytes == it)) {
+                self.traffic.entry(addr(who, self.places[who])).or_default().proven = true;
+            }
+        }
+        self.deliver(who, via, &packet);
+    }
+
+    /// An INIT of a peer.
+    fn ask(&mut self, asked: Asked, who: usize, via: Via) {
+        self.handshakes += 1;
+        let asked = Rc::new(asked);
+        self.asked.push((Rc::clone(&asked), who, via));
+        self.deliver(who, via, &asked.packet);
+    }
+
     /// Brings bytes of a peer to the endpoint.
     fn deliver(&mut self, who: usize, via: Via, packet: &[u8]) {
         if self.sent.len() == 16 {
@@ -377,9 +455,14 @@ impl World {
         }
         self.sent.push(packet.to_vec());
         match via {
-            Via::Udp => self.handle(Event::Datagram { from: addr(who), data: &mut packet.to_vec() }),
+            Via::Udp => self.datagram(addr(who, self.places[who]), &mut packet.to_vec()),
             Via::Stream(stream) => self.stream_bytes(stream, &mut framed(packet)),
         }
+    }
+
+    fn datagram(&mut self, from: SocketAddr, data: &mut [u8]) {
+        self.traffic.entry(from).or_default().received += data.len();
+        self.handle(Event::Datagram { from, data });
     }
 
     fn stream_bytes(&mut self, stream: StreamId, data: &mut [u8]) {
@@ -419,7 +502,7 @@ impl World {
     }
 
     /// Everything is let go of: nothing may be left, and time comes to an end.
-    fn end(mut self) {
+    fn end(mut self) -> Option<Reached> {
         self.takes = None;
         for stream in self.streams.keys().copied().collect::<Vec<_>>() {
             self.written(stream);
@@ -442,5 +525,8 @@ impl World {
         for id in self.told.keys() {
             assert!(self.endpoint.status(self.now, *id).is_none());
         }
+        let mut reached = self.reached.take()?;
+        reached.note_counters(&self.endpoint);
+        Some(reached)
     }
 }

@@ -1,28 +1,23 @@
 //! What one step of a script does to the endpoint: an event, a call, or words of a peer.
 
-use core::time::Duration;
-use std::collections::BTreeSet;
-use std::rc::Rc;
-
 use burdock_core::wire::frame::{AckRanges, Frame, Scope};
-use burdock_core::wire::packet;
-use burdock_core::wire::payload::{HelloInit, HelloResp, Verdict};
-use burdock_core::{AcceptPolicy, Event, Limits, NetError, Time, Transport};
+use burdock_core::{AcceptPolicy, Event, NetError, Time};
 use burdock_sim::hostile::framed;
 use bytes::Bytes;
+use core::time::Duration;
 
 use super::script::{Script, VARINT_MAX};
-use super::{HANDSHAKES, Line, Via, World, addr};
+use super::{PLACES, Via, World, addr, invite};
 
 impl World {
     pub(super) fn step(&mut self, script: &mut Script<'_>) {
-        match script.u8() % 24 {
+        match script.u8() % 32 {
             0..=4 => self.say_frames(script),
             5 => self.say_bytes(script),
             6 => {
                 let (who, len) = (script.below(2), script.u8());
                 let data = script.bytes(len.into());
-                self.handle(Event::Datagram { from: addr(who), data: &mut data.to_vec() });
+                self.datagram(addr(who, self.places[who]), &mut data.to_vec());
             }
             7 => {
                 let (who, at) = (script.below(2), script.below(self.sent.len()));
@@ -31,7 +26,7 @@ impl World {
                     if let Some(byte) = packet.get_mut(usize::from(flip >> 1)).filter(|_| flip & 1 != 0) {
                         *byte ^= 0x10;
                     }
-                    self.handle(Event::Datagram { from: addr(who), data: &mut packet });
+                    self.datagram(addr(who, self.places[who]), &mut packet);
                 }
             }
             8 => self.dial(script),
@@ -40,10 +35,13 @@ impl World {
             11 => {
                 let error = *script_pick(script, &ERRORS);
                 let who = script.below(2);
-                self.handle(Event::TransmitFailed { to: addr(who), error });
+                self.handle(Event::TransmitFailed { to: addr(who, self.places[who]), error });
             }
             12 => {
-                let addresses: Vec<_> = (0..script.below(5)).map(|n| addr(n % 2)).collect();
+                let addresses: Vec<_> = (0..script.below(5)).map(|n| addr(n % 2, 0)).collect();
+                for address in &addresses {
+                    self.traffic.entry(*address).or_default().proven = true;
+                }
                 let at = script.below(self.resolves.len());
                 if let Some(&resolve) = self.resolves.get(at) {
                     self.handle(Event::Resolved { resolve, addresses: &addresses });
@@ -69,6 +67,23 @@ impl World {
                 self.connect(who, how);
             }
             18 => self.acknowledge(),
+            24 => {
+                let (who, place) = (script.below(2), script.below(PLACES));
+                self.places[who] = place;
+            }
+            25 => self.respond(script),
+            26 => self.renew(script),
+            27 => self.demand(script),
+            28 => self.restart(script),
+            29 => {
+                // To the ages of keys, or just before.
+                let seconds = [1, 30, 60, 120, 150, 180, 240, 540][script.below(8)];
+                let before = if script.u8() & 1 == 0 { 0 } else { 1 };
+                self.now = self.now + Duration::from_micros(seconds * 1_000_000 - before);
+                self.handle(Event::Tick);
+            }
+            30 => self.herd(script),
+            31 => self.prove(script),
             _ => self.application(script),
         }
     }
@@ -81,8 +96,7 @@ impl World {
             line.epoch.next += 1 << (ahead - 192).min(60);
             line.epoch.next = line.epoch.next.min(VARINT_MAX);
         }
-        let (packet, who, via) = (line.epoch.seal_bytes(plaintext), line.who, line.via);
-        self.deliver(who, via, &packet);
+        self.say(at, plaintext);
     }
 
     /// Up to eight frames with fields from the script.
@@ -95,11 +109,7 @@ impl World {
         for _ in 0..=script.below(8) {
             self.put_frame(script, at, &mut plaintext);
         }
-        let line = &mut self.lines[at];
-        let (packet, who, via) = (line.epoch.seal_bytes(&plaintext), line.who, line.via);
-        if packet.len() <= packet::MAX_STREAM_PACKET {
-            self.deliver(who, via, &packet);
-        }
+        self.say(at, &plaintext);
     }
 
     fn put_frame(&mut self, script: &mut Script<'_>, at: usize, out: &mut Vec<u8>) {
@@ -186,73 +196,11 @@ impl World {
             }
             if !ranges.is_empty() {
                 let ack = Frame::Ack { epoch: line.epoch.theirs, delay_us: 0, ranges };
-                let (packet, who, via) = (line.epoch.seal(&[ack]), line.who, line.via);
-                self.deliver(who, via, &packet);
+                let mut plaintext = Vec::new();
+                ack.encode(&mut plaintext);
+                self.say(at, &plaintext);
             }
         }
-    }
-
-    /// A handshake with fields from the script, confirmed or left alone.
-    fn dial(&mut self, script: &mut Script<'_>) {
-        let (who, how) = (script.below(2), script.u8());
-        if self.handshakes >= HANDSHAKES {
-            return;
-        }
-        let via = if how & 1 == 0 { Some(Via::Udp) } else { self.accept_stream(who) };
-        let Some(via) = via else { return };
-        self.handshakes += 1;
-        let transport = if via == Via::Udp { Transport::Udp } else { Transport::Tcp };
-        let their_half = self.lines.iter().rev().find(|line| line.who == who).map_or(0, |line| line.epoch.their_half);
-        let to = self.endpoint.public_key();
-        let peer = &mut self.peers[who];
-        let mut hello: HelloInit = peer.hello();
-        if how & 2 != 0 {
-            hello.your_half = their_half;
-        }
-        if how & 4 != 0 {
-            edit_hello(script, &self.limits, &mut hello);
-            peer.half = hello.my_half;
-        }
-        let asked = if how & 8 != 0 && how & 4 != 0 {
-            let len = script.u8();
-            peer.ask_bytes(&to, transport, script.bytes(len.into()))
-        } else {
-            peer.ask_with(&to, transport, &hello)
-        };
-        let asked = Rc::new(asked);
-        let lines = self.lines.len();
-        self.asked.push((Rc::clone(&asked), who, via));
-        self.deliver(who, via, &asked.packet);
-        if how & 16 == 0 && self.lines.len() > lines {
-            self.confirm();
-        }
-    }
-
-    /// An INIT of the endpoint is answered, with fields from the script.
-    fn answer(&mut self, script: &mut Script<'_>) {
-        let how = script.u8();
-        if self.handshakes >= HANDSHAKES {
-            return;
-        }
-        let at = usize::from(how >> 5) % self.inits.len().max(1);
-        let Some((init, who, via)) = self.inits.get(at).cloned() else { return };
-        self.handshakes += 1;
-        let limits = self.limits.clone();
-        let made = self.peers[who].answer_bytes(&init, |mut hello, padded| {
-            if how & 1 != 0 {
-                edit_resp(script, &limits, &mut hello);
-            }
-            let mut payload = Vec::new();
-            hello.encode(padded, &mut payload);
-            if how & 6 == 6 {
-                let at = script.below(payload.len());
-                payload.splice(at.., script.bytes(8).iter().copied());
-            }
-            payload
-        });
-        let Some((packet, epoch)) = made else { return };
-        self.lines.push(Line { epoch, via, who, heard: BTreeSet::new(), offsets: [0; 4] });
-        self.deliver(who, via, &packet);
     }
 
     fn stream_event(&mut self, script: &mut Script<'_>) {
@@ -324,8 +272,14 @@ impl World {
             9 if call >= 128 => self.endpoint.close(self.now, id, "goodbye"),
             10 if call >= 128 => self.cancel(id),
             11 if call >= 128 => {
-                let policy = AcceptPolicy::nobody().allow(self.peers[0].public_key());
-                self.endpoint.set_accept(if call & 1 == 0 { policy } else { AcceptPolicy::anyone() });
+                let (id, secret) = (invite().id, **invite().secret);
+                let [one, other] = [0, 1].map(|who| self.peers[who].public_key());
+                self.endpoint.set_accept(match call / 12 % 4 {
+                    0 => AcceptPolicy::nobody().allow(one),
+                    1 => AcceptPolicy::anyone(),
+                    2 => AcceptPolicy::nobody().invite(id, secret),
+                    _ => AcceptPolicy::anyone().invite_for(id, secret, other),
+                });
             }
             _ => {}
         }
@@ -337,57 +291,6 @@ impl World {
 const ERRORS: [NetError; 5] =
     [NetError::Refused, NetError::Unreachable, NetError::Reset, NetError::TimedOut, NetError::Other];
 
-fn script_pick<'a, T>(script: &mut Script<'_>, from: &'a [T]) -> &'a T {
+pub(super) fn script_pick<'a, T>(script: &mut Script<'_>, from: &'a [T]) -> &'a T {
     &from[script.below(from.len())]
-}
-
-/// The one place that knows all fields of the first message.
-fn edit_hello(script: &mut Script<'_>, limits: &Limits, hello: &mut HelloInit) {
-    let which = script.u8();
-    if which & 1 != 0 {
-        hello.my_half = script.number(limits);
-    }
-    if which & 2 != 0 {
-        hello.your_half = script.number(limits);
-    }
-    if which & 4 != 0 {
-        hello.dial_no = script.number(limits) as u32;
-    }
-    if which & 8 != 0 {
-        hello.invite = [script.u8(); 8];
-    }
-    if which & 16 != 0 {
-        hello.keep_s = Some(script.number(limits) as u32);
-    }
-    if which & 32 != 0 {
-        hello.limits.max_message = script.number(limits) as u32;
-        hello.limits.session_credit = script.number(limits) as u32;
-        hello.limits.channel_credit = script.number(limits) as u32;
-        hello.limits.max_packet = script.u16();
-    }
-}
-
-fn edit_resp(script: &mut Script<'_>, limits: &Limits, hello: &mut HelloResp) {
-    let which = script.u8();
-    if which & 1 != 0 {
-        hello.my_half = script.number(limits);
-    }
-    if which & 2 != 0 {
-        hello.your_half = script.number(limits);
-    }
-    if which & 4 != 0 {
-        hello.dial_no = script.number(limits) as u32;
-    }
-    if which & 8 != 0 {
-        hello.verdict = *script_pick(script, &[Verdict::New, Verdict::Resumed, Verdict::Restarted, Verdict::Closed(0)]);
-    }
-    if which & 16 != 0 {
-        hello.index = script.u16().into();
-    }
-    if which & 32 != 0 {
-        hello.limits.max_message = script.number(limits) as u32;
-        hello.limits.session_credit = script.number(limits) as u32;
-        hello.limits.channel_credit = script.number(limits) as u32;
-        hello.limits.max_packet = script.u16();
-    }
 }

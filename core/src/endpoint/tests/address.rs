@@ -154,7 +154,7 @@ fn t9_captured_packets_resent_from_elsewhere_move_nothing() {
     burdock_ledger::reached("T9", "moves after captured packets resent from elsewhere", moves);
 }
 
-// Mutation: `Address::answered` without comparing `candidate.addr`, or the challenge, makes this fail.
+// Mutation: `Address::answered` without comparing the challenge makes this fail.
 #[test]
 fn t9_only_the_right_bytes_from_the_right_address_move_it() {
     let mut scene = scene();
@@ -297,6 +297,8 @@ fn t9_a_rebound_nat_is_followed_within_two_round_trips() {
     burdock_ledger::reached("T9", "round trips until a rebound NAT is followed", worst);
 }
 
+// Mutation: `is_over` for a path without a sign of life in `on_path_timers`, so that silence is never noticed, makes
+// this fail.
 #[test]
 fn t9_when_only_we_send_to_a_rebound_nat_silence_is_noticed_and_the_peer_returns() {
     let (mut pair, a, b) = rebound(|_, _, _| {});
@@ -420,6 +422,7 @@ fn t9_answers_and_cookies_from_elsewhere_move_nothing() {
     assert_eq!(address_of(&bench.endpoint, id), forger.addr);
 }
 
+// Mutation: `on_data` handing a datagram to a path whose `via` is a stream makes this fail.
 #[test]
 fn t9_streams_never_move() {
     let mut pair = Pair::new(&idle());

@@ -30,12 +30,15 @@ fn changed(mut prologue: [u8; 15], (place, bit): (usize, u8)) -> [u8; 15] {
 fn h2_a_dialler_with_another_prologue_hears_nothing() {
     let mut bench = Bench::new(1, &Config::streamer());
     let before = bench.snapshot();
+    let mut changed_bits = 0;
     for change in changes() {
+        changed_bits += 1;
         let mut forger = Forger::new(2);
         let asked = forger.ask_as(&bench.key, Transport::Udp, 0, |header| changed(packet::prologue(&header), change));
         assert!(bench.datagram(forger.addr, &asked.packet).is_nothing(), "{change:?}");
     }
     assert_eq!(bench.snapshot(), before);
+    burdock_ledger::reached("H2", "bits changed on one side", changed_bits);
     burdock_ledger::reached("H2", "handshakes that survive a changed field", 0);
 }
 
@@ -61,13 +64,16 @@ fn h2_a_header_changed_on_the_way_is_met_with_silence() {
 // Mutation: `Symmetric::new` without `mix_hash(prologue)` makes this fail.
 #[test]
 fn h2_an_answer_under_another_prologue_is_none() {
+    let mut changed_bits = 0;
     for change in changes() {
+        changed_bits += 1;
         let mut bench = Bench::new(1, &Config::streamer());
         let mut forger = Forger::new(2);
         let (_, done) = bench.connect(&forger.link());
         let init = done.datagram().to_vec();
         assert!(forger.answer_as(&init, |header| changed(packet::prologue(&header), change), |_| {}).is_none());
     }
+    burdock_ledger::reached("H2", "bits changed on one side", changed_bits);
     // One side's answer cannot pass for that of another handshake either.
     let mut bench = Bench::new(1, &Config::streamer());
     let mut forger = Forger::new(2);
@@ -213,13 +219,16 @@ fn mixed_up(seeds: core::ops::Range<u64>) -> (u32, u32) {
 fn h6_equal_hashes_mean_equal_views() {
     let (sessions, differing) = mixed_up(0..200);
     assert!(sessions > 300, "{sessions}");
+    burdock_ledger::reached("H6", "mix-ups", 200);
     burdock_ledger::reached("H6", "sessions with differing views", differing);
 }
 
+// Mutation: as above.
 #[test]
 #[ignore = "10,000 mix-ups take some minutes: for releases"]
 fn h6_equal_hashes_mean_equal_views_in_ten_thousand_mix_ups() {
     let (_, differing) = mixed_up(0..10_000);
+    burdock_ledger::reached("H6", "mix-ups in the long run", 10_000);
     burdock_ledger::reached("H6", "sessions with differing views", differing);
 }
 

@@ -178,6 +178,7 @@ fn c3_a_session_by_an_invite_resumes_when_the_invite_is_withdrawn() {
     is_met_with_silence(&mut it, &mut owner);
 }
 
+// Mutation: the ids of invites in the `Debug` of `AcceptPolicy` make this fail.
 #[test]
 fn i6_a_policy_shows_no_secret() {
     let shown = format!("{:?}", policy());

@@ -313,6 +313,7 @@ fn d6_what_the_limits_allow_is_taken_to_the_byte() {
 }
 
 /// Pieces that overlap and differ: something arrives, of the length that was sent, once.
+// Mutation: in `Assembly::keep`, drop `piece.truncate(own)` makes this fail.
 #[test]
 fn d7_pieces_that_contradict_each_other_make_one_message() {
     let mut scene = Scene::new(&tight());
@@ -532,6 +533,7 @@ fn d7_a_packet_of_acknowledgements_costs_no_more_than_one_for_each_path() {
 }
 
 /// PATH_CLOSE of every path is a loss like another: the session waits, and goes when its time is over.
+// Mutation: a `MAX_KEEP` of two hours makes this fail.
 #[test]
 fn d6_closing_every_path_is_no_end_and_keeps_nothing_for_ever() {
     let mut scene = Scene::new(&steady(Config::streamer()));
@@ -620,6 +622,7 @@ fn d6_stalled_channels_hold_no_more_than_their_own_credit() {
 
 /// What a peer sent and the application has not taken outlives its sessions only up to one
 /// session's credit, however often it comes and goes.
+// Mutation: without the bound in `Endpoint::leave` this fails.
 #[test]
 fn d6_messages_of_closed_sessions_do_not_pile_up() {
     let mut bench = Bench::new(1, &tight());

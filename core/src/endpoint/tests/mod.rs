@@ -2,6 +2,7 @@ mod address;
 mod adversity;
 mod bench;
 mod contract;
+mod dial;
 mod door;
 mod forger;
 mod handshake;
