@@ -263,7 +263,12 @@ impl Session {
             if self.current != Some(index) && !path.keys.can_seal(now) {
                 self.close_path(now, shared, index, Code::Superseded, true);
             } else if path.keys.age(now) {
-                self.erase(index);
+                // What is still unanswered can be answered no more: without this, nothing would show its silence.
+                if path.recovery.unanswered_since().is_some() {
+                    self.close_path(now, shared, index, Code::Silent, true);
+                } else {
+                    self.erase(index);
+                }
             }
         }
     }
