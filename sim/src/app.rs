@@ -107,7 +107,7 @@ impl World {
         self.ledger.open(key, Some(peer));
         self.updates.open(key, &self.scenario.hosts[host].config);
         let process = self.hosts[host].process.as_mut().expect("its endpoint has just opened a session");
-        let known = AppSession { key, peer, closed: false, blocked: false, handed: Vec::new(), read_queued: false };
+        let known = AppSession { key, peer, closed: None, blocked: false, handed: Vec::new(), read_queued: false };
         self.restarts.opened(key, peer, process.incarnation, dialled);
         process.sessions.insert(session, known);
         process.current.insert(peer, session);
@@ -125,7 +125,7 @@ impl World {
         self.settle(host)
     }
 
-    fn cancel(&mut self, host: usize, to: usize) -> Verdict {
+    pub(crate) fn cancel(&mut self, host: usize, to: usize) -> Verdict {
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         let Some(session) = process.current.remove(&to) else { return Ok(()) };
         let Some(known) = process.sessions.remove(&session) else { return Ok(()) };
@@ -274,7 +274,7 @@ impl World {
             UpdateKind::Outcome { message, outcome } => self.ledger.outcome(key, message.get(), outcome)?,
             UpdateKind::Closed { code, by_peer, delivered, undelivered, unknown, .. } => {
                 let known = self.hosts[host].process.as_mut().and_then(|process| process.sessions.get_mut(&session));
-                known.expect("it was opened").closed = true;
+                known.expect("it was opened").closed = Some(code);
                 let process = self.hosts[host].process.as_mut().expect("it has an inbox");
                 if process.with(peer) == Some(session) {
                     process.current.remove(&peer);
@@ -334,7 +334,7 @@ impl World {
         let slow = self.slow(host);
         self.take(host, session)?;
         let process = self.hosts[host].process.as_mut().expect("it reads");
-        let Some(known) = process.sessions.get_mut(&session).filter(|known| !known.closed) else { return Ok(()) };
+        let Some(known) = process.sessions.get_mut(&session).filter(|known| known.closed.is_none()) else { return Ok(()) };
         let batch = slow.map_or(u32::MAX, |(batch, _)| batch);
         for _ in 0..batch {
             let Some(message) = process.endpoint.recv(session) else { break };
@@ -362,7 +362,7 @@ impl World {
     fn take(&mut self, host: usize, session: SessionId) -> Verdict {
         let process = self.hosts[host].process.as_mut().expect("it reads");
         let Some(known) = process.sessions.get_mut(&session) else { return Ok(()) };
-        if known.handed.is_empty() || known.closed {
+        if known.handed.is_empty() || known.closed.is_some() {
             return Ok(());
         }
         for handed in known.handed.drain(..) {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use burdock_core::Time;
+use burdock_core::{Code, Time};
 
 use crate::item::Item;
 use crate::net::link::micros;
@@ -126,9 +126,14 @@ impl World {
                 }
             }
             Stage::Closing { deadline } => {
-                if let Some(open) = self.open_session() {
+                if let Some((host, peer)) = self.open_session() {
                     if self.now > deadline {
-                        return broken("liveness", format!("closed long ago, but {open}"));
+                        if !self.was_cut_short(peer, host) {
+                            let [name, peer] = [host, peer].map(|host| &self.scenario.hosts[host].name);
+                            return broken("liveness", format!("closed long ago, but {name} has a session with {peer}"));
+                        }
+                        // It would wait for the peer until it expires.
+                        self.cancel(host, peer)?;
                     }
                 } else {
                     self.stage = Stage::Quiet { grace: self.now + GRACE, until: self.now + GRACE + QUIET };
@@ -170,7 +175,7 @@ impl World {
                 }
             }
             let Some(process) = &state.process else { continue };
-            for session in process.sessions.values().filter(|session| !session.closed) {
+            for session in process.sessions.values().filter(|session| session.closed.is_none()) {
                 let pending = self.ledger.pending(session.key);
                 if pending > 0 {
                     let peer = name(session.peer);
@@ -184,12 +189,19 @@ impl World {
         None
     }
 
-    fn open_session(&self) -> Option<String> {
+    /// A session that was to end and has not: who has it, and with whom.
+    fn open_session(&self) -> Option<(usize, usize)> {
         self.hosts.iter().enumerate().find_map(|(host, state)| {
-            let session = state.process.as_ref()?.sessions.values().find(|session| !session.closed)?;
-            let (name, peer) = (&self.scenario.hosts[host].name, &self.scenario.hosts[session.peer].name);
-            Some(format!("{name} still has a session with {peer}"))
+            let mut sessions = state.process.as_ref()?.sessions.values();
+            Some((host, sessions.find(|session| session.closed.is_none())?.peer))
         })
+    }
+
+    /// Whether the last session of `host` with `peer` ended before the peer could be told.
+    fn was_cut_short(&self, host: usize, peer: usize) -> bool {
+        let sessions = self.hosts[host].process.iter().flat_map(|process| process.sessions.values());
+        let last = sessions.filter(|session| session.peer == peer).next_back();
+        last.and_then(|session| session.closed).is_some_and(|code| matches!(code, Code::CloseTimeout | Code::GaveUp))
     }
 
     /// Everything arrived: the applications close.

@@ -70,7 +70,7 @@ impl Session {
     fn wants_to_send(&self, now: Time, path: &Path) -> bool {
         let current = self.current == Some(path.index);
         path.probes > 0
-            || path.acks.due().is_some_and(|due| due <= now)
+            || (path.keys.may_seal() && path.acks.due().is_some_and(|due| due <= now))
             || path.confirm_due
             || path.ping_due
             || path.response_due.is_some()

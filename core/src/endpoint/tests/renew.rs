@@ -530,24 +530,6 @@ fn r10_a_proven_stream_takes_handshakes_of_its_peer_alone() {
     }
 }
 
-// Mutation: `misplaced` that is always false in `establish` makes this fail.
-#[test]
-fn d7_a_peer_that_restarts_on_the_stream_of_its_session_is_dropped() {
-    let mut bench = Bench::new(1, &quiet());
-    let mut forger = Forger::new(2);
-    let (stream, _) = on_stream(&mut bench, &mut forger);
-    // Too old to seal, so that nothing of the session before would hold the stream open.
-    bench.pass(secs(540));
-    forger.half += 1;
-    let asked = forger.ask(&bench.key, Transport::Tcp, 0);
-    let done = bench.stream_packet(stream, &asked.packet);
-    let mut next = asked.finish(&done.written[&stream][2..]).expect("a RESP").0;
-    let done = bench.stream_packet(stream, &next.seal(&[Frame::Confirm]));
-    assert!(done.updates.is_empty() && done.closed.is_empty(), "{done:?}");
-    let due = bench.endpoint.poll_timeout();
-    assert!(due.is_none_or(|(at, _)| at > bench.now), "{due:?}");
-}
-
 // Mutation: `is_renewable` that is always true makes this fail.
 #[test]
 fn a_renewal_of_nothing_is_an_ordinary_path() {
