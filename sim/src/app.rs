@@ -334,7 +334,9 @@ impl World {
         let slow = self.slow(host);
         self.take(host, session)?;
         let process = self.hosts[host].process.as_mut().expect("it reads");
-        let Some(known) = process.sessions.get_mut(&session).filter(|known| known.closed.is_none()) else { return Ok(()) };
+        let Some(known) = process.sessions.get_mut(&session).filter(|known| known.closed.is_none()) else {
+            return Ok(());
+        };
         let batch = slow.map_or(u32::MAX, |(batch, _)| batch);
         for _ in 0..batch {
             let Some(message) = process.endpoint.recv(session) else { break };

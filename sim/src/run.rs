@@ -130,7 +130,10 @@ impl World {
                     if self.now > deadline {
                         if !self.was_cut_short(peer, host) {
                             let [name, peer] = [host, peer].map(|host| &self.scenario.hosts[host].name);
-                            return broken("liveness", format!("closed long ago, but {name} has a session with {peer}"));
+                            return broken(
+                                "liveness",
+                                format!("closed long ago, but {name} has a session with {peer}"),
+                            );
                         }
                         // It would wait for the peer until it expires.
                         self.cancel(host, peer)?;
