@@ -183,6 +183,7 @@ impl Lab {
     /// allocated then belongs to the endpoints.
     pub fn forget(&mut self) {
         self.world.wire.forget();
+        self.world.door.forget();
         self.world.net.knocks = Vec::new();
     }
 

@@ -142,8 +142,12 @@ fn an_idle_session_that_is_kept_alive_allocates_nothing() {
     for carrier in CARRIERS {
         let mut pair = warm(carrier);
         let writes = pair.writes(0) + pair.writes(1);
-        let counted = allocations(|| pair.pass(Duration::from_secs(600)));
-        assert!(pair.writes(0) + pair.writes(1) >= writes + 60);
+        // Until the keys are renewed, which is a handshake and allocates.
+        let counted = allocations(|| pair.pass(Duration::from_secs(100)));
+        assert!(pair.writes(0) + pair.writes(1) >= writes + 10);
         assert_eq!(counted, 0, "{carrier:?}");
+        let renewals = 500 / 120 + 1;
+        let counted = allocations(|| pair.pass(Duration::from_secs(500)));
+        assert!((1..=renewals * 100).contains(&counted), "{counted} allocations over {carrier:?}");
     }
 }

@@ -65,6 +65,11 @@ impl Door {
         }
         Ok(())
     }
+
+    /// The answers that were given: none of them is repeated any more.
+    pub(crate) fn forget(&mut self) {
+        self.doors.values_mut().for_each(|account| account.answers.clear());
+    }
 }
 
 #[cfg(test)]
