@@ -14,7 +14,9 @@ use common::{Talker, identity};
 /// What each side says between two changes of the weather.
 const LINES: usize = 100;
 /// Changes of the weather before the first measurement: by then every buffer has its size.
-const WARM: usize = 10;
+const WARM: usize = 5;
+/// So long a session has to be up for its backoff to start afresh.
+const PROVED_HEALTHY: Duration = Duration::from_secs(11);
 /// What the allocator may keep beyond the first measurement, in KiB.
 const SLACK_KIB: u64 = 8 * 1024;
 
@@ -80,6 +82,11 @@ fn d6_c6_memory_and_descriptors_stay_flat_over_minutes_of_faults() {
                 losses += 1;
                 relay.set(Weather::FAIR);
                 assert_eq!(listener.next_line(), "into the void");
+                // A session that is lost again and again without having proved healthy is given up after ten attempts.
+                let proved = Instant::now() + PROVED_HEALTHY;
+                while Instant::now() < proved {
+                    exchange(&mut dialler, &mut listener, round);
+                }
             }
             _ => relay.set(Weather::FAIR),
         }

@@ -94,7 +94,10 @@ impl Talker {
 
     /// The next line on standard output.
     pub(crate) fn next_line(&mut self) -> String {
-        let line = self.stdout.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no further line: {:#?}", self.events));
+        let line = self.stdout.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let since: Vec<_> = self.stderr.try_iter().collect();
+            panic!("no further line after {:?}: {:#?} {since:#?}", self.lines.last(), self.events)
+        });
         self.lines.push(line.clone());
         line
     }
