@@ -5,12 +5,13 @@
 //!   of the one before: silence is what a firewall looks like.
 //! - Attempts and waits follow the schedule from one loss to the next, until the session has been
 //!   up for 10 s. A change of network starts the waits, not the attempts, afresh.
+//! - No peer finds that another breaks the protocol or a limit.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use burdock_core::update::{ProgressStatus, Stage, UpdateKind};
-use burdock_core::{Config, Ladder, Progress, Time, Transport, Update};
+use burdock_core::{Code, Config, Ladder, Progress, Time, Transport, Update};
 
 use crate::oracle::ledger::SessionKey;
 use crate::oracle::{Verdict, require};
@@ -18,6 +19,7 @@ use crate::oracle::{Verdict, require};
 const ORACLE: &str = "updates";
 const FALLBACK: &str = "fallback";
 const BACKOFF: &str = "backoff";
+const PEERS: &str = "peers";
 /// A session that was up for less has not proved healthy.
 const PROOF: Duration = Duration::from_secs(10);
 
@@ -164,7 +166,12 @@ impl Updates {
             UpdateKind::PathChanged { .. } | UpdateKind::Quality(_) | UpdateKind::Message => {
                 demand(watch.met, "it never was connected")?;
             }
-            UpdateKind::Closed { .. } => watch.phase = Phase::Closed,
+            UpdateKind::Closed { code, .. } => {
+                // All peers here are ours: what one of them finds wrong with another is wrong.
+                let fault = matches!(code, Code::Protocol | Code::Limit);
+                require(!fault, PEERS, || context(&format!("one side says of the other: {}", code.name())))?;
+                watch.phase = Phase::Closed;
+            }
             _ => {}
         }
         Ok(())
@@ -263,7 +270,6 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use burdock_core::Code;
 
     use super::*;
 
