@@ -5,7 +5,7 @@
 //! what blocked UDP looks like, so a rung is left for time, not for errors; an error only ends it
 //! early.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -14,13 +14,14 @@ use bytes::Bytes;
 use super::{Dial, Established, Life, Session, Via, order_of};
 use crate::backoff::Schedule;
 use crate::code::Code;
-use crate::config::{Class, Ladder, Transport};
+use crate::config::{Ladder, Transport};
 use crate::crypto::{HANDSHAKE_STACK, wiped};
 use crate::door::{CookieTurn, Reply, mac2};
 use crate::endpoint::{IndexOwner, Shared, our_limits};
 use crate::io::{NetError, ResolveId, StreamId};
 use crate::link::{Host, Link};
 use crate::noise::Initiator;
+use crate::sam::Destination;
 use crate::seal::{Opener, Sealer};
 use crate::time::Time;
 use crate::update::Stage;
@@ -37,10 +38,21 @@ const MAX_BAD_ANSWERS: u8 = 8;
 const RESEND_FIRST: Duration = Duration::from_secs(1);
 const RESEND_CAP: Duration = Duration::from_secs(16);
 
-/// One transport of the ladder.
-struct Rung {
-    transport: Transport,
-    addresses: Vec<SocketAddr>,
+/// One transport of the ladder, and where it leads.
+enum Rung {
+    Udp(Vec<SocketAddr>),
+    Tcp(Vec<SocketAddr>),
+    I2p(Destination),
+}
+
+impl Rung {
+    const fn transport(&self) -> Transport {
+        match self {
+            Self::Udp(_) => Transport::Udp,
+            Self::Tcp(_) => Transport::Tcp,
+            Self::I2p(_) => Transport::I2p,
+        }
+    }
 }
 
 /// One go at the ladder.
@@ -53,6 +65,8 @@ pub(crate) struct Attempt {
     /// When the next rung starts.
     pub(super) next_rung: Option<Time>,
     opening: Vec<StreamId>,
+    /// Waits for the I2P router, to dial this. Its time does not run meanwhile.
+    awaiting: Option<Destination>,
     /// Why the attempt fails, if it does: the most telling of what happened.
     code: Code,
 }
@@ -136,13 +150,19 @@ impl Session {
             rungs: VecDeque::new(),
             next_rung: None,
             opening: Vec::new(),
+            awaiting: None,
             code: Code::Timeout,
         };
-        match link.host.as_ref()? {
-            Host::Address(address) => attempt.rungs = rungs(link, &[*address], better_than),
-            Host::Name(name) => attempt.resolving = Some(shared.resolve(name, link.udp_port.unwrap_or(0))),
+        let i2p = shared.router.is_some();
+        match &link.host {
+            Some(Host::Address(address)) => attempt.rungs = rungs(link, &[*address], i2p, better_than),
+            Some(Host::Name(name)) => attempt.resolving = Some(shared.resolve(name, link.udp_port.unwrap_or(0))),
+            None => attempt.rungs = rungs(link, &[], i2p, better_than),
         }
-        Some(attempt)
+        if matches!(attempt.rungs.front(), Some(Rung::I2p(_))) {
+            attempt.code = Code::TunnelTimeout;
+        }
+        (attempt.resolving.is_some() || !attempt.rungs.is_empty()).then_some(attempt)
     }
 
     /// Looks for a path beside those that are up.
@@ -176,7 +196,7 @@ impl Session {
         }
         attempt.resolving = None;
         let addresses: Vec<_> = found.iter().map(SocketAddr::ip).take(limit).collect();
-        attempt.rungs = rungs(&link, &addresses, attempt.better_than);
+        attempt.rungs = rungs(&link, &addresses, shared.router.is_some(), attempt.better_than);
         if addresses.is_empty() {
             attempt.code = Code::Name;
         }
@@ -201,18 +221,24 @@ impl Session {
             };
             attempt.next_rung = Some(now + delay);
         }
-        let transport = rung.transport;
-        let stage = if transport.is_stream() { Stage::Opening } else { Stage::Handshake };
-        self.report_stage(shared, Some(transport), stage);
-        for address in rung.addresses {
-            if transport.is_stream() {
-                let stream = shared.open_stream(now, self.id, address);
-                if let Some(attempt) = self.attempt_mut() {
-                    attempt.opening.push(stream);
+        let transport = rung.transport();
+        match rung {
+            Rung::Udp(addresses) => {
+                self.report_stage(shared, Some(transport), Stage::Handshake);
+                for address in addresses {
+                    self.initiate(now, shared, transport, Via::Udp(address), None);
                 }
-            } else {
-                self.initiate(now, shared, transport, Via::Udp(address), None);
             }
+            Rung::Tcp(addresses) => {
+                self.report_stage(shared, Some(transport), Stage::Opening);
+                for address in addresses {
+                    let stream = shared.open_stream(now, self.id, address);
+                    if let Some(attempt) = self.attempt_mut() {
+                        attempt.opening.push(stream);
+                    }
+                }
+            }
+            Rung::I2p(destination) => self.dial_i2p(now, shared, destination),
         }
         self.check_attempt(now, shared);
         if matches!(ladder, Ladder::Race { .. })
@@ -220,6 +246,45 @@ impl Session {
         {
             self.start_rung(now, shared);
         }
+    }
+
+    /// Asks the router for a stream, now or when it stands.
+    fn dial_i2p(&mut self, now: Time, shared: &mut Shared, destination: Destination) {
+        let stream = shared.dial_i2p(now, self.id, &destination);
+        let stage = if stream.is_some() { Stage::Opening } else { Stage::Tunnels };
+        self.report_stage(shared, Some(Transport::I2p), stage);
+        let Some(attempt) = self.attempt_mut() else { return };
+        match stream {
+            Some(stream) => attempt.opening.push(stream),
+            None => attempt.awaiting = Some(destination),
+        }
+    }
+
+    pub(crate) fn awaits_router(&self) -> bool {
+        self.attempt().is_some_and(|attempt| attempt.awaiting.is_some())
+    }
+
+    /// The router stands, or `failed` says why it does not: the attempt that waited for it goes on.
+    pub(crate) fn on_router(&mut self, now: Time, shared: &mut Shared, failed: Option<Code>) {
+        let deadline = now + shared.config.attempt_deadline;
+        let Some(attempt) = self.attempt_mut() else { return };
+        let Some(destination) = attempt.awaiting.take() else { return };
+        match failed {
+            Some(code) => attempt.note(code),
+            None => {
+                attempt.deadline = deadline;
+                self.dial_i2p(now, shared, destination);
+            }
+        }
+        self.check_attempt(now, shared);
+    }
+
+    /// The router did not make a stream to the peer.
+    pub(crate) fn on_i2p_failed(&mut self, now: Time, shared: &mut Shared, stream: StreamId, code: Code) {
+        let Some(attempt) = self.attempt_mut() else { return };
+        attempt.opening.retain(|opening| *opening != stream);
+        attempt.note(code);
+        self.check_attempt(now, shared);
     }
 
     /// Begins a handshake: fresh ephemeral key, fresh index, next dial number. It is for a new path, or
@@ -255,7 +320,7 @@ impl Session {
         let psk = invite.map_or(&no_psk, |invite| &**invite.secret);
         let mut payload = Vec::new();
         hello.encode(if transport.is_stream() { 0 } else { INIT_PAYLOAD_LEN }, &mut payload);
-        let header = InitHeader { class: Class::Open, transport, sender: index };
+        let header = InitHeader { class: shared.config.class, transport, sender: index };
         let prologue = packet::prologue(&header.to_bytes());
         let mut bytes = Vec::new();
         let start = packet::begin_init(header, &mut bytes);
@@ -281,7 +346,7 @@ impl Session {
         let role = renews.map_or(Role::Dial, |path| {
             // Who cannot dial instead does not give up sooner than by silence.
             let (config, dials) = (&shared.config, self.target.is_some());
-            let usual = if dials { config.attempt_deadline } else { config.attempt_deadline.max(config.silence) };
+            let usual = if dials { config.attempt_deadline } else { config.attempt_deadline.max(config.silence_of(transport)) };
             Role::Renewal { path, deadline: now + self.renewal_patience(path, usual, config) }
         });
         let mut resend = None;
@@ -317,8 +382,9 @@ impl Session {
         if attempt.opening.len() == before {
             return shared.close_stream(stream);
         }
-        self.report_stage(shared, Some(Transport::Tcp), Stage::Handshake);
-        self.initiate(now, shared, Transport::Tcp, Via::Stream(stream), None);
+        let transport = shared.streams.transport(stream).unwrap_or(Transport::Tcp);
+        self.report_stage(shared, Some(transport), Stage::Handshake);
+        self.initiate(now, shared, transport, Via::Stream(stream), None);
         self.check_attempt(now, shared);
     }
 
@@ -329,6 +395,7 @@ impl Session {
         shared: &mut Shared,
         stream: StreamId,
         error: Option<NetError>,
+        heard: bool,
     ) {
         self.pending.retain(|pending| {
             let gone = pending.via == Via::Stream(stream);
@@ -340,6 +407,7 @@ impl Session {
         let Some(attempt) = self.attempt_mut() else { return };
         attempt.opening.retain(|opening| *opening != stream);
         attempt.note(match error {
+            _ if heard => Code::HandshakeTimeout,
             None | Some(NetError::Refused | NetError::Unreachable | NetError::Reset) => Code::Unreachable,
             Some(NetError::TimedOut | NetError::Other) => Code::Timeout,
         });
@@ -424,6 +492,7 @@ impl Session {
             transport: pending.transport,
             via: pending.via,
             initiator: true,
+            peer_class: None,
             dial_no: pending.dial_no,
             renews: pending.renews().unwrap_or(0),
             peer_half: hello.my_half,
@@ -469,7 +538,7 @@ impl Session {
         self.forget_late(now, shared);
         self.on_renewal_timers(now, shared);
         let Some(attempt) = self.attempt() else { return };
-        if attempt.deadline <= now {
+        if attempt.ends_at().is_some_and(|at| at <= now) {
             self.fail_attempt(now, shared);
         } else if attempt.next_rung.is_some_and(|at| at <= now) {
             if shared.config.ladder == Ladder::Strict {
@@ -494,7 +563,7 @@ impl Session {
     fn check_attempt(&mut self, now: Time, shared: &mut Shared) {
         let running = self.pending.iter().any(Pending::is_live);
         let Some(attempt) = self.attempt() else { return };
-        if running || !attempt.opening.is_empty() || attempt.resolving.is_some() {
+        if running || !attempt.opening.is_empty() || attempt.resolving.is_some() || attempt.awaiting.is_some() {
             return;
         }
         if attempt.rungs.is_empty() {
@@ -505,6 +574,13 @@ impl Session {
     }
 
     fn fail_attempt(&mut self, now: Time, shared: &mut Shared) {
+        let answered = self.pending.iter().any(|pending| match pending.via {
+            Via::Stream(stream) => pending.is_live() && shared.streams.heard(stream),
+            Via::Udp(_) => false,
+        });
+        if let Some(attempt) = self.attempt_mut().filter(|_| answered) {
+            attempt.note(Code::HandshakeTimeout);
+        }
         let code = self.attempt().map_or(Code::Timeout, |attempt| attempt.code);
         self.end_attempt(now, shared);
         if let Life::Dialling { lost_at, .. } = self.life {
@@ -564,23 +640,31 @@ impl Attempt {
     /// Keeps the most telling reason: what the peer said tells more than what the network said,
     /// and that more than silence.
     fn note(&mut self, code: Code) {
-        if code == Code::HandshakeTimeout || self.code == Code::Timeout {
+        if code == Code::HandshakeTimeout || matches!(self.code, Code::Timeout | Code::TunnelTimeout) {
             self.code = code;
         }
     }
+
+    /// Its deadline, unless it waits for what has its own.
+    pub(super) fn ends_at(&self) -> Option<Time> {
+        self.awaiting.is_none().then_some(self.deadline)
+    }
 }
 
-fn rungs(link: &Link, addresses: &[core::net::IpAddr], better_than: Option<Transport>) -> VecDeque<Rung> {
-    let ports = [(Transport::Udp, link.udp_port), (Transport::Tcp, link.tcp_port)];
-    ports
-        .into_iter()
-        .filter(|(transport, _)| better_than.is_none_or(|limit| *transport < limit))
-        .filter_map(|(transport, port)| {
-            let port = port?;
-            let addresses: Vec<_> = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-            (!addresses.is_empty()).then_some(Rung { transport, addresses })
-        })
-        .collect()
+/// What of a link may be dialled, in order.
+fn rungs(link: &Link, addresses: &[IpAddr], i2p: bool, better_than: Option<Transport>) -> VecDeque<Rung> {
+    let at = |port: Option<u16>| {
+        let port = port?;
+        let addresses: Vec<_> = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        (!addresses.is_empty()).then_some(addresses)
+    };
+    let ladder = [
+        at(link.udp_port).map(Rung::Udp),
+        at(link.tcp_port).map(Rung::Tcp),
+        link.i2p.clone().filter(|_| i2p).map(Rung::I2p),
+    ];
+    let wanted = |rung: &Rung| better_than.is_none_or(|limit| rung.transport() < limit);
+    ladder.into_iter().flatten().filter(wanted).collect()
 }
 
 fn resend_wait(shared: &mut Shared, count: u32) -> Duration {

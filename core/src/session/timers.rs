@@ -26,7 +26,7 @@ impl Session {
             Life::Dialling { .. } | Life::Up { .. } | Life::Gone => {}
         }
         if let Some(attempt) = self.attempt() {
-            at(Some(attempt.deadline), Reason::Attempt);
+            at(attempt.ends_at(), Reason::Attempt);
             at(attempt.next_rung, Reason::Fallback);
         }
         for pending in &self.pending {

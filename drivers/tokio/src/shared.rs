@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burdock_core::update::{State as Stage, Status, Update, UpdateKind};
-use burdock_core::{AcceptPolicy, Action, Event, PublicKey, SessionId, Time};
+use burdock_core::{AcceptPolicy, Action, Event, PublicKey, RouterState, SessionId, Time};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
@@ -154,6 +154,16 @@ impl Shared {
             updates.push(update);
         }
         slot.signals.updates.notify_waiters();
+    }
+
+    /// The I2P router is better or worse off: whoever waits for it looks again.
+    pub(crate) fn router_changed(&self, state: &RouterState) {
+        match state {
+            RouterState::Up { .. } => info!("I2P tunnels stand"),
+            RouterState::Down { code, retry_in_ms } => info!(%code, retry_in_ms, "no I2P"),
+            _ => debug!("I2P tunnels are asked for"),
+        }
+        self.changed.notify_waiters();
     }
 
     /// Has the task send what is left and end.

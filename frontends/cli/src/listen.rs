@@ -68,7 +68,7 @@ fn new_invite() -> Result<Invite, Failure> {
 }
 
 fn announce(args: &ListenArgs, endpoint: &Endpoint, invite: Option<Invite>, console: Console) -> Result<(), Failure> {
-    let address = endpoint.local_addr();
+    let address = endpoint.local_addr().expect("it listens");
     let mut link = Link::direct(endpoint.public_key(), SocketAddr::new(reachable(address.ip()), address.port()));
     if let Some(host) = &args.host {
         link.host = Some(host.parse().map_or_else(|_| Host::Name(host.clone()), Host::Address));

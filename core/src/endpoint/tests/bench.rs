@@ -117,7 +117,7 @@ impl Bench {
                     self.endpoint.handle(self.now, Event::StreamWritten { stream, len: buf.len() });
                 }
                 Action::CloseStream { stream } => done.closed.push(stream),
-                Action::Resolve { .. } => panic!("no names here"),
+                Action::Resolve { .. } | Action::Router { .. } => panic!("no names and no router here"),
                 Action::Update { session, update } => done.updates.push((session, update.kind)),
             }
         }

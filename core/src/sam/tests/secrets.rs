@@ -1,0 +1,1 @@
+//! The private destination that a router gives.
