@@ -619,9 +619,7 @@ impl Endpoint {
                 }
                 true
             }
-            (StreamOwner::Path(_), Ok(Packet::Init(init))) => {
-                self.on_init(now, Via::Stream(stream), transport, &init)
-            }
+            (StreamOwner::Path(_), Ok(Packet::Init(init))) => self.on_init(now, Via::Stream(stream), transport, &init),
             (StreamOwner::Path(_), Ok(Packet::Resp(resp))) => {
                 // A renewal that we have given up may be answered late.
                 !self.shared.indices.contains_key(&resp.receiver) || self.on_resp(now, &resp, Some(stream))

@@ -99,10 +99,7 @@ fn t6_arbitrary_values_make_one_line_that_reads_back() {
         // Control characters in one string of eight, as most strings would have some.
         let kinds = if draw(8) == 0 { 16 } else { 8 };
         let any = char::from_u32(draw(0x11_0000) as u32).filter(|c| kinds == 16 || !c.is_control());
-        let text: String = (0..draw(24))
-            .map(|_| CHARS[draw(kinds) as usize])
-            .chain(any)
-            .collect();
+        let text: String = (0..draw(24)).map(|_| CHARS[draw(kinds) as usize]).chain(any).collect();
         let Some(argument) = Argument::new(&text) else {
             assert!(text.contains(char::is_control), "{text:?}");
             continue;

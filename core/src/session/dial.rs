@@ -346,7 +346,8 @@ impl Session {
         let role = renews.map_or(Role::Dial, |path| {
             // Who cannot dial instead does not give up sooner than by silence.
             let (config, dials) = (&shared.config, self.target.is_some());
-            let usual = if dials { config.attempt_deadline } else { config.attempt_deadline.max(config.silence_of(transport)) };
+            let usual =
+                if dials { config.attempt_deadline } else { config.attempt_deadline.max(config.silence_of(transport)) };
             Role::Renewal { path, deadline: now + self.renewal_patience(path, usual, config) }
         });
         let mut resend = None;

@@ -58,9 +58,9 @@ mod updates;
 
 pub use burdock_core::update;
 pub use burdock_core::{
-    AcceptPolicy, Class, Code, Config, ConfigError, ConnectError, Host, Identity, Invite, KeyError, Ladder, Limits,
-    Link, LinkError, Message, MessageId, Outcome, Progress, PublicKey, Quality, Schedule, SendError, SessionId, State,
-    Status, Transport, Update,
+    AcceptPolicy, Class, Code, Config, ConfigError, ConnectError, Destination, Host, I2p, Identity, Invite, KeyError,
+    Ladder, Limits, Link, LinkError, Message, MessageId, Outcome, PrivateDestination, Progress, PublicKey, Quality,
+    RouterState, Schedule, SendError, SessionId, SessionOptions, State, Status, Transport, Update,
 };
 pub use bytes::Bytes;
 pub use endpoint::{BindError, Endpoint};

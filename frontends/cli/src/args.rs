@@ -76,6 +76,25 @@ pub(crate) struct TalkArgs {
     /// Write events to standard error as JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) i2p: I2pArgs,
+}
+
+/// How I2P is used.
+#[derive(Debug, clap::Args)]
+pub(crate) struct I2pArgs {
+    /// Use I2P beside UDP and TCP, through the SAM bridge of a router on this machine [default: 127.0.0.1:7656]
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:7656", require_equals = true)]
+    pub(crate) i2p: Option<SocketAddr>,
+    /// Use I2P and nothing else: no socket but to its router, no look-up, and an identity apart from the others
+    #[arg(long)]
+    pub(crate) anonymous: bool,
+    /// Keep the I2P destination beside the identity, so that a link to it outlives a restart
+    #[arg(long, conflicts_with = "ephemeral")]
+    pub(crate) keep_destination: bool,
+    /// Routers that each I2P tunnel goes through: fewer are faster, none hide nothing [default: 3]
+    #[arg(long, value_name = "0-7", value_parser = clap::value_parser!(u8).range(0..=7))]
+    pub(crate) hops: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -7,6 +7,7 @@ mod connect;
 mod converse;
 mod demo;
 mod failure;
+mod i2p;
 mod id;
 mod lines;
 mod listen;
