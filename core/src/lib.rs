@@ -72,6 +72,7 @@ mod ranges;
 mod recovery;
 mod replay;
 mod rng;
+pub mod sam;
 pub mod seal;
 mod sent;
 mod session;
@@ -92,5 +93,6 @@ pub use io::{Action, Event, MessageId, NetError, ResolveId, SessionId, StreamId}
 pub use key::{KeyError, PublicKey};
 pub use link::{Host, Invite, InviteError, Link, LinkError, MAX_LINK};
 pub use message::{Message, SendError};
+pub use sam::{Destination, PrivateDestination};
 pub use time::Time;
 pub use update::{Outcome, Progress, Quality, State, Status, Update};
