@@ -69,14 +69,10 @@ fn new_invite() -> Result<Invite, Failure> {
 
 fn announce(args: &ListenArgs, endpoint: &Endpoint, invite: Option<Invite>, console: Console) -> Result<(), Failure> {
     let address = endpoint.local_addr();
-    let mut link = Link::direct(endpoint.public_key(), SocketAddr::new(reachable(address.ip()), address.port()));
-    if let Some(host) = &args.host {
-        link.host = Some(host.parse().map_or_else(|_| Host::Name(host.clone()), Host::Address));
-    }
+    let mut link = link_to(endpoint, args.host.as_deref())?;
     let invited = invite.is_some();
     link.invite = invite;
     let link = link.to_string();
-    link.parse::<Link>().map_err(|error| Failure::usage(format!("--host does not make a link: {error}")))?;
     let key = endpoint.public_key().to_string();
     console.note(&Note::Listening { link: &link, key, address: address.to_string() });
     console.say(&format!("Listening on {address}, over UDP and TCP. Your link:"));
@@ -94,6 +90,19 @@ fn announce(args: &ListenArgs, endpoint: &Endpoint, invite: Option<Invite>, cons
         (false, false, _) => "Only the keys that you allowed can connect.",
     });
     Ok(())
+}
+
+/// The link by which peers reach the endpoint, at `host` if it is given.
+pub(crate) fn link_to(endpoint: &Endpoint, host: Option<&str>) -> Result<Link, Failure> {
+    let address = endpoint.local_addr();
+    let mut link = Link::direct(endpoint.public_key(), SocketAddr::new(reachable(address.ip()), address.port()));
+    if let Some(host) = host {
+        link.host = Some(host.parse().map_or_else(|_| Host::Name(host.to_owned()), Host::Address));
+    }
+    link.to_string()
+        .parse::<Link>()
+        .map_err(|error| Failure::usage(format!("--host does not make a link: {error}")))?;
+    Ok(link)
 }
 
 /// The address to put into a link: this machine's own, where the socket listens on all of them.

@@ -63,6 +63,8 @@ pub(crate) struct Console {
 pub(crate) enum Note<'a> {
     /// `listen` is ready.
     Listening { link: &'a str, key: String, address: String },
+    /// `chat` serves its page.
+    Serving { url: &'a str, link: &'a str, key: String, address: String },
     /// A line of standard input became a message.
     Sent { session: SessionId, line: u64, message: MessageId },
     /// A line of standard input was not sent.
