@@ -53,8 +53,9 @@ mod tests {
             assert!((0..len).all(|step| code.get_module(x + step - QUIET, y - QUIET)));
             painted += len;
         }
-        let modules = |y| (0..code.size()).filter(move |x| code.get_module(*x, y));
-        assert_eq!(painted as usize, (0..code.size()).flat_map(modules).count());
+        let size = code.size();
+        let dark = (0..size * size).filter(|at| code.get_module(at % size, at / size)).count();
+        assert_eq!(painted as usize, dark);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast};
 
 use crate::guard::{Guard, guard};
 use crate::hub::{Act, Event, Hub, MAX_TEXT, Refused};
@@ -134,29 +134,33 @@ struct Page {
     /// To be sent before what comes next.
     snapshot: Option<Event>,
     news: broadcast::Receiver<Arc<Event>>,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Page {
-    async fn next(mut self) -> Option<(Result<Sent, Infallible>, Self)> {
-        let sent = match self.snapshot.take() {
-            Some(snapshot) => sent(&snapshot),
-            None => match self.news.recv().await {
-                Ok(event) => sent(&event),
-                Err(RecvError::Lagged(missed)) => {
-                    let (snapshot, news) = self.hub.listen();
-                    (self.snapshot, self.news) = (Some(snapshot), news);
-                    Sent::default().event("lagged").data(json!({ "missed": missed }).to_string())
-                }
-                Err(RecvError::Closed) => return None,
-            },
-        };
-        Some((Ok(sent), self))
+    fn new(hub: Arc<Hub>) -> Self {
+        let (snapshot, news) = hub.listen();
+        Self { hub, snapshot: Some(snapshot), news }
+    }
+
+    async fn next(&mut self) -> Option<Arc<Event>> {
+        if let Some(snapshot) = self.snapshot.take() {
+            return Some(Arc::new(snapshot));
+        }
+        match self.news.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(missed)) => {
+                *self = Self::new(Arc::clone(&self.hub));
+                let data = json!({ "missed": missed }).to_string();
+                Some(Arc::new(Event { seq: 0, name: "lagged", data }))
+            }
+            Err(RecvError::Closed) => None,
+        }
     }
 }
 
 fn sent(event: &Event) -> Sent {
-    Sent::default().id(event.seq.to_string()).event(event.name).data(&event.data)
+    let sent = Sent::default().event(event.name).data(&event.data);
+    if event.seq > 0 { sent.id(event.seq.to_string()) } else { sent }
 }
 
 /// A snapshot, then every change by its number. Whoever is too slow hears `lagged`, and a snapshot.
@@ -164,8 +168,111 @@ async fn events(State(shared): State<Shared>) -> Result<Response, Response> {
     let Ok(permit) = shared.pages.try_acquire_owned() else {
         return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; close one"));
     };
-    let (snapshot, news) = shared.hub.listen();
-    let page = Page { hub: shared.hub, snapshot: Some(snapshot), news, _permit: permit };
-    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-    Ok(Sse::new(unfold(page, Page::next)).keep_alive(keep_alive).into_response())
+    let stream = unfold((Page::new(shared.hub), permit), async |(mut page, permit)| {
+        let event = page.next().await?;
+        Some((Ok::<_, Infallible>(sent(&event)), (page, permit)))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use burdock_tokio::{AcceptPolicy, Endpoint, Identity, Link};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::door::Door;
+    use crate::room::{MAX_BYTES, MAX_ENTRIES};
+
+    async fn hub(n: u8) -> (Arc<Hub>, Link) {
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let endpoint = Endpoint::bind(addr, crate::config(), Identity::from_bytes([n; 32])).await.unwrap();
+        let link = Link::direct(endpoint.public_key(), endpoint.local_addr());
+        (Hub::new(endpoint, Door::new(AcceptPolicy::anyone(), link.clone(), "Anyone.")), link)
+    }
+
+    fn read(event: &Event) -> Value {
+        serde_json::from_str(&event.data).unwrap()
+    }
+
+    // Mutation: going on with `news` after a lag, without a snapshot, makes this fail.
+    #[tokio::test]
+    async fn a_slow_page_is_told_and_begins_anew_and_nobody_waits_for_it() {
+        let (hub, link) = hub(1).await;
+        let mut page = Page::new(Arc::clone(&hub));
+        let snapshot = page.next().await.unwrap();
+        assert_eq!((snapshot.name, read(&snapshot)["seq"].as_u64()), ("snapshot", Some(0)));
+        for n in 1..=1000 {
+            hub.set_link(Link { udp_port: Some(n), ..link.clone() });
+        }
+        let lagged = page.next().await.unwrap();
+        assert_eq!((lagged.name, read(&lagged)["missed"].as_u64()), ("lagged", Some(1000 - 256)));
+        let snapshot = page.next().await.unwrap();
+        assert_eq!((snapshot.name, read(&snapshot)["seq"].as_u64()), ("snapshot", Some(1000)));
+        assert!(read(&snapshot)["me"]["link"].as_str().unwrap().contains(":1000?"), "{}", snapshot.data);
+        hub.set_link(link);
+        let next = page.next().await.unwrap();
+        assert_eq!((next.name, next.seq), ("me", 1001));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded() {
+        let (hub, _) = hub(1).await;
+        let nobody = Link::direct(Identity::from_bytes([9; 32]).public_key(), "127.0.0.1:9".parse().unwrap());
+        let id = hub.connect(&nobody.to_string()).unwrap();
+        let kept = |hub: &Hub| {
+            let view = read(&hub.listen().0);
+            let entries = view["conversations"][0]["entries"].as_array().unwrap().clone();
+            let bytes: usize = entries.iter().map(|entry| entry["text"].as_str().unwrap().len()).sum();
+            (entries.len(), bytes)
+        };
+        for _ in 0..MAX_ENTRIES + 100 {
+            hub.send(id, "x").unwrap();
+        }
+        assert_eq!(kept(&hub), (MAX_ENTRIES, MAX_ENTRIES));
+        let long = "x".repeat(MAX_TEXT);
+        for _ in 0..100 {
+            hub.send(id, &long).unwrap();
+        }
+        assert_eq!(kept(&hub), (MAX_BYTES / MAX_TEXT, MAX_BYTES));
+        assert!(matches!(hub.send(id, &format!("{long}x")), Err(Refused::Send(_))));
+        assert!(matches!(hub.send(id, " \n"), Err(Refused::Empty)));
+    }
+
+    #[tokio::test]
+    async fn a_link_is_never_told_to_pages_but_ours() {
+        let (hub, _) = hub(1).await;
+        let invite = burdock_tokio::Invite::new([7; 8], [8; 32]);
+        let key = Identity::from_bytes([9; 32]).public_key();
+        let link = Link::direct(key, "127.0.0.1:9".parse().unwrap()).with_invite(invite.clone());
+        hub.connect(&link.to_string()).unwrap();
+        let view = hub.listen().0;
+        assert!(view.data.contains(&key.to_string()));
+        assert!(!view.data.contains(&invite.to_string()));
+    }
+
+    #[tokio::test]
+    async fn an_invite_is_for_one_and_a_fresh_one_follows() {
+        let (host, link) = hub(1).await;
+        let door = Door::new(AcceptPolicy::nobody(), link, "One.").with_invites().unwrap();
+        let host = Hub::new(host.endpoint().clone(), door);
+        let welcoming = tokio::spawn(Arc::clone(&host).welcome());
+        let mut page = Page::new(Arc::clone(&host));
+        let mut shown = read(&page.next().await.unwrap())["me"]["link"].as_str().unwrap().to_owned();
+        for n in 2..5 {
+            let (guest, _) = hub(n).await;
+            guest.connect(&shown).unwrap();
+            let fresh = loop {
+                let event = page.next().await.unwrap();
+                if event.name == "me" {
+                    break read(&event)["link"].as_str().unwrap().to_owned();
+                }
+            };
+            assert_ne!(fresh, shown);
+            shown = fresh;
+            guest.stop();
+        }
+        welcoming.abort();
+        host.stop();
+    }
 }

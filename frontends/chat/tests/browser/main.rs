@@ -7,7 +7,7 @@
 mod chromium;
 mod stage;
 
-use burdock_tests::relay::{Relay, Weather};
+use burdock_tests::relay::Weather;
 use chromium::Browser;
 use stage::Stage;
 
