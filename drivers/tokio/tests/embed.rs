@@ -6,7 +6,9 @@
 #[path = "../examples/embed.rs"]
 mod embed;
 
-use burdock_tokio::{AcceptPolicy, Config, Endpoint, Identity, Link};
+use std::time::Duration;
+
+use burdock_tokio::{AcceptPolicy, Config, Endpoint, Identity, Link, Schedule, State};
 
 const EXAMPLE: &str = include_str!("../examples/embed.rs");
 
@@ -46,4 +48,27 @@ async fn the_screen_hears_a_snapshot_first_and_the_end_last() {
     assert!(!screen.iter().any(|(name, _)| name == "lagged"), "{screen:#?}");
     let numbers: Vec<_> = screen.iter().filter_map(|(_, value)| value["seq"].as_u64()).collect();
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+}
+
+/// When the core has forgotten the session, its end can still be shown.
+// Mutation: not keeping the progress in `Shared::apply` makes this fail.
+#[tokio::test]
+async fn the_last_status_says_how_it_ended() {
+    let hasty = Config {
+        attempts: 2,
+        attempt_deadline: Duration::from_millis(50),
+        backoff: Schedule::list(&[Duration::from_millis(10)]),
+        ..Config::chat()
+    };
+    let nobody = Link::direct(Identity::from_bytes([9; 32]).public_key(), "127.0.0.1:9".parse().unwrap());
+    let endpoint = Endpoint::bind("127.0.0.1:0".parse().unwrap(), hasty, Identity::from_bytes([1; 32])).await.unwrap();
+    let (session, mut updates) = endpoint.connect(&nobody).unwrap();
+    let mut last = 0;
+    while let Some(update) = updates.next().await {
+        last = update.seq;
+    }
+    let status = session.status();
+    assert_eq!((status.state, status.seq), (State::Closed, last));
+    let text = "Could not reach peer after 2 attempts — their node may be offline or still bootstrapping";
+    assert_eq!(status.reading().text, text);
 }

@@ -124,8 +124,8 @@ function upsert(head) {
   const next = { entries: new Map(), unread: 0, ...known, ...head, retryAt: wait == null ? null : performance.now() + wait };
   if (!head.end) delete next.end;
   conversations.set(head.id, next);
-  if (!known && me && selected === null && !narrow()) select(head.id);
-  else if (selected === head.id) showHead();
+  if (!known && me && (selected === head.id || (selected === null && !narrow()))) select(head.id);
+  else if (known && selected === head.id) showHead();
 }
 
 function addEntry(id, entry) {

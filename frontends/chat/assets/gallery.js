@@ -11,7 +11,8 @@ function show({ id, reading, status }) {
   card.append(element('p', 'text', reading.text), element('p', 'faint', reading.hint));
   if (status.retry_in_ms != null) card.append(element('p', 'next', countdown(status, status.retry_in_ms)));
   const ways = element('p', 'row');
-  ways.append(...reading.ways_out.map((way) => element('span', '', way === 'wait' ? 'goes on by itself' : WAYS[way] ?? way)));
+  ways.append(...reading.ways_out.map((way) => way === 'wait'
+    ? element('em', 'faint', 'Goes on by itself.') : element('span', '', WAYS[way] ?? way)));
   card.append(ways);
   return card;
 }

@@ -81,8 +81,32 @@ pub enum Refused {
     Full,
 }
 
-struct State {
+/// What goes to pages, by number.
+struct Wire {
     seq: u64,
+    /// Gone once the chat has ended.
+    news: Option<broadcast::Sender<Arc<Event>>>,
+}
+
+impl Wire {
+    fn publish(&mut self, news: &News<'_>) {
+        self.seq += 1;
+        if let Some(pages) = &self.news {
+            // That nobody looks is no error.
+            let _ = pages.send(Arc::new(Event { seq: self.seq, name: news.name(), data: json(news) }));
+        }
+    }
+
+    fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
+        match &self.news {
+            Some(pages) => pages.subscribe(),
+            None => broadcast::channel(1).1,
+        }
+    }
+}
+
+struct State {
+    wire: Wire,
     door: Door,
     me: Me,
     rooms: BTreeMap<u64, Room>,
@@ -94,16 +118,16 @@ struct State {
 pub(crate) struct Hub {
     endpoint: Endpoint,
     state: Mutex<State>,
-    news: broadcast::Sender<Arc<Event>>,
 }
 
 impl Hub {
     pub(crate) fn new(endpoint: Endpoint, door: Door) -> Arc<Self> {
         endpoint.set_accept(door.policy());
         let me = door.me();
+        let wire = Wire { seq: 0, news: Some(broadcast::Sender::new(BACKLOG)) };
         let state =
-            State { seq: 0, door, me, rooms: BTreeMap::new(), next_room: 1, next_entry: 1, tasks: JoinSet::new() };
-        Arc::new(Self { endpoint, state: Mutex::new(state), news: broadcast::Sender::new(BACKLOG) })
+            State { wire, door, me, rooms: BTreeMap::new(), next_room: 1, next_entry: 1, tasks: JoinSet::new() };
+        Arc::new(Self { endpoint, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -122,9 +146,12 @@ impl Hub {
         }
     }
 
-    /// Ends all tasks at once.
+    /// Ends all tasks, sessions and streams to pages at once.
     pub(crate) fn stop(&self) {
-        self.lock().tasks.abort_all();
+        let state = &mut *self.lock();
+        state.tasks.abort_all();
+        state.rooms.clear();
+        state.wire.news = None;
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -142,8 +169,8 @@ impl Hub {
         let mut state = self.lock();
         state.rooms.values_mut().for_each(Room::refresh);
         let conversations = state.rooms.values().map(Room::whole).collect();
-        let view = View { seq: state.seq, me: state.me.clone(), conversations };
-        (Event { seq: state.seq, name: "snapshot", data: json(&view) }, self.news.subscribe())
+        let view = View { seq: state.wire.seq, me: state.me.clone(), conversations };
+        (Event { seq: view.seq, name: "snapshot", data: json(&view) }, state.wire.listen())
     }
 
     /// Dials a link. Returns the conversation, that which there is already with this peer too.
@@ -202,7 +229,7 @@ impl Hub {
                     return Err(Refused::Open);
                 }
                 state.rooms.remove(&conversation);
-                self.publish(&mut state.seq, &News::Removed { conversation });
+                state.wire.publish(&News::Removed { conversation });
             }
         }
         Ok(())
@@ -233,7 +260,7 @@ impl Hub {
         let (orders, taken) = mpsc::channel(1);
         room.link = link.or(room.link.take());
         room.begin(Arc::clone(&session), orders);
-        self.publish(&mut state.seq, &News::Conversation(room.head()));
+        state.wire.publish(&News::Conversation(room.head()));
         // Those that have ended are let go of.
         while state.tasks.try_join_next().is_some() {}
         state.tasks.spawn(Arc::clone(self).attend(id, session, updates, taken));
@@ -246,7 +273,7 @@ impl Hub {
         }
         let oldest = state.rooms.values().find(|room| room.is_over()).map(|room| room.id).ok_or(Refused::Full)?;
         state.rooms.remove(&oldest);
-        self.publish(&mut state.seq, &News::Removed { conversation: oldest });
+        state.wire.publish(&News::Removed { conversation: oldest });
         Ok(())
     }
 
@@ -310,7 +337,7 @@ impl Hub {
         let Some(room) = state.rooms.get_mut(&id) else { return };
         match &update.kind {
             UpdateKind::Progress(progress) => {
-                self.publish(&mut state.seq, &News::ConnectionProgress { conversation: id, progress });
+                state.wire.publish(&News::ConnectionProgress { conversation: id, progress });
             }
             UpdateKind::Connected { transport, inbound, .. } => {
                 let text = if *inbound {
@@ -322,7 +349,7 @@ impl Hub {
             }
             UpdateKind::Outcome { message, outcome } => {
                 if let Some(entry) = room.settle(*message, Delivery::from(*outcome)) {
-                    self.publish(&mut state.seq, &News::Entry { conversation: id, entry });
+                    state.wire.publish(&News::Entry { conversation: id, entry });
                 }
                 return;
             }
@@ -361,7 +388,7 @@ impl Hub {
         let Some(room) = state.rooms.get_mut(&id) else { return };
         for entry in room.over() {
             if let Some(entry) = room.mark(entry, Delivery::Unknown) {
-                self.publish(&mut state.seq, &News::Entry { conversation: id, entry });
+                state.wire.publish(&News::Entry { conversation: id, entry });
             }
         }
         let head = room.head();
@@ -373,7 +400,7 @@ impl Hub {
             Some(End { by_peer: true, .. }) if code == Code::Done => "The peer closed the session.".to_owned(),
             _ => format!("{}.", head.reading.text),
         };
-        self.publish(&mut state.seq, &News::Conversation(head));
+        state.wire.publish(&News::Conversation(head));
         self.note(state, id, text);
     }
 
@@ -381,7 +408,7 @@ impl Hub {
         let state = &mut *self.lock();
         if let Some(room) = state.rooms.get_mut(&id) {
             change(room);
-            self.publish(&mut state.seq, &News::Conversation(room.head()));
+            state.wire.publish(&News::Conversation(room.head()));
         }
     }
 
@@ -390,7 +417,7 @@ impl Hub {
             if room.end.is_none() {
                 room.refresh();
             }
-            self.publish(&mut state.seq, &News::Conversation(room.head()));
+            state.wire.publish(&News::Conversation(room.head()));
         }
     }
 
@@ -404,20 +431,14 @@ impl Hub {
         state.next_entry += 1;
         if let Some(room) = state.rooms.get_mut(&id) {
             let entry = room.add(number, from, text, now_ms());
-            self.publish(&mut state.seq, &News::Entry { conversation: id, entry: &entry });
+            state.wire.publish(&News::Entry { conversation: id, entry: &entry });
         }
         number
     }
 
     fn tell_me(&self, state: &mut State) {
         state.me = state.door.me();
-        self.publish(&mut state.seq, &News::Me(&state.me));
-    }
-
-    fn publish(&self, seq: &mut u64, news: &News<'_>) {
-        *seq += 1;
-        // That nobody looks is no error.
-        let _ = self.news.send(Arc::new(Event { seq: *seq, name: news.name(), data: json(news) }));
+        state.wire.publish(&News::Me(&state.me));
     }
 }
 

@@ -38,7 +38,8 @@ use std::sync::Arc;
 
 use burdock_tokio::{Config, Endpoint, Link};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 pub use door::Door;
 pub use hub::Refused;
@@ -59,8 +60,10 @@ pub struct Chat {
     hub: Arc<Hub>,
     addr: SocketAddr,
     url: String,
-    /// The server, and the task that lets peers in.
-    _tasks: JoinSet<()>,
+    /// The task that lets peers in.
+    welcome: AbortHandle,
+    /// When this goes, the server lets go of its connections and ends.
+    _open: watch::Sender<()>,
 }
 
 impl Chat {
@@ -75,14 +78,15 @@ impl Chat {
         let url = gate.url();
         let hub = Hub::new(endpoint, door);
         let router = server::router(Arc::clone(&hub), gate);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&hub).welcome());
-        tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+        let welcome = tokio::spawn(Arc::clone(&hub).welcome()).abort_handle();
+        let (open, mut seen) = watch::channel(());
+        let closed = async move { while seen.changed().await.is_ok() {} };
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(closed).await {
                 tracing::error!(%error, "the page is served no longer");
             }
         });
-        Ok(Self { hub, addr, url, _tasks: tasks })
+        Ok(Self { hub, addr, url, welcome, _open: open })
     }
 
     /// The address to open in a browser. Who has it can read and write everything: it is a secret.
@@ -118,6 +122,7 @@ impl Chat {
 
 impl Drop for Chat {
     fn drop(&mut self) {
+        self.welcome.abort();
         self.hub.stop();
     }
 }

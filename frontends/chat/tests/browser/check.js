@@ -24,6 +24,8 @@
     }
     if (element.matches('button, input, textarea, summary')) {
       const name = element.ariaLabel || element.labels?.[0]?.textContent || element.textContent;
+      const [box, around] = [element, element.closest('.card, section, aside, main')].map((e) => e.getBoundingClientRect());
+      if (box.left < around.left || box.right > around.right) faults.push(`sticks out: ${element.outerHTML.slice(0, 120)}`);
       if (!name.trim()) faults.push(`no name: ${element.outerHTML.slice(0, 120)}`);
     }
   }

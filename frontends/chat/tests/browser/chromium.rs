@@ -115,6 +115,29 @@ impl Browser {
         tab
     }
 
+    /// A chat's page, once it knows what there is.
+    pub(crate) fn chat(&mut self, url: &str) -> Tab {
+        let tab = self.open(url);
+        self.wait(&tab, "document.getElementById('my-link').value");
+        tab
+    }
+
+    /// Pastes a link and connects.
+    pub(crate) fn dial(&mut self, tab: &Tab, link: &str) {
+        self.click(tab, "#link");
+        self.enter(tab, link);
+        self.press(tab, "Enter");
+        // The answer moves the focus.
+        self.wait(tab, "document.activeElement.id === 'text'");
+    }
+
+    /// Sends a message.
+    pub(crate) fn say(&mut self, tab: &Tab, text: &str) {
+        self.click(tab, "#text");
+        self.enter(tab, text);
+        self.press(tab, "Enter");
+    }
+
     /// The size of the page and its colour scheme.
     pub(crate) fn look(&mut self, tab: &Tab, width: u32, height: u32, scheme: &str) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });

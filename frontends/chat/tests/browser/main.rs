@@ -17,14 +17,13 @@ fn two_pages_talk() {
     let stage = Stage::new();
     let (ann, ben) = (stage.chat(1), stage.chat(2));
     let mut browser = Browser::start();
-    let b = browser.open(ben.url());
+    let b = browser.chat(ben.url());
     browser.see(&b, "#nobody", "Nobody yet");
     browser.pictures(&b, "start");
     let link = browser.eval(&b, "document.getElementById('my-link').value").as_str().unwrap().to_owned();
 
     // By the keyboard alone.
-    let a = browser.open(ann.url());
-    browser.wait(&a, "document.getElementById('my-link').value");
+    let a = browser.chat(ann.url());
     browser.press(&a, "Tab");
     browser.wait(&a, "document.activeElement.id === 'link'");
     browser.enter(&a, &link);
@@ -39,20 +38,21 @@ fn two_pages_talk() {
     browser.see(&a, ".me .state", "delivered");
     browser.wait(&b, &format!("document.getElementById('my-link').value !== {link:?}"));
     assert_eq!(browser.text(&b, "#link"), "");
-    browser.click(&b, "#text");
-    browser.enter(&b, "I am. <img src=x onerror=alert(1)> 🌱");
-    browser.press(&b, "Enter");
-    browser.see(&a, ".peer .bubble", "I am. <img src=x onerror=alert(1)> 🌱");
-    browser.see(&b, ".me .state", "delivered");
-    for (tab, text) in [(&a, "Good. Shall we meet at the old mill at noon?"), (&b, "Yes. I bring the seeds.")] {
-        browser.click(tab, "#text");
-        browser.enter(tab, text);
-        browser.press(tab, "Enter");
+    for (tab, text) in [
+        (&b, "I am! Your link worked at once."),
+        (&a, "Good. Shall we meet at the old mill at noon?"),
+        (&b, "Yes. I’ll bring the seeds."),
+    ] {
+        browser.say(tab, text);
         browser.see(tab, ".me:last-child .state", "delivered");
     }
     browser.see(&a, "#badge", "UDP · ");
     browser.wait(&a, "document.getElementById('bars').dataset.on === '5'");
     browser.pictures(&a, "connected");
+
+    // What a peer writes is text.
+    browser.say(&b, "<img src=x onerror=alert(1)> Grüße 🌱");
+    browser.see(&a, ".peer .bubble", "<img src=x onerror=alert(1)> Grüße 🌱");
 
     // Both read the same safety number.
     for tab in [&a, &b] {
@@ -86,17 +86,13 @@ fn progress_is_shown_until_the_peer_is_there() {
     let ann = stage.chat(1);
     let (link, place) = stage.absent(2);
     let mut browser = Browser::start();
-    let a = browser.open(ann.url());
-    browser.click(&a, "#link");
-    browser.enter(&a, &link);
-    browser.press(&a, "Enter");
+    let a = browser.chat(ann.url());
+    browser.dial(&a, &link);
     browser.see(&a, "#countdown", "Attempt 2 of 4 starts in");
     browser.see(&a, "#text-now", "Peer is unreachable — they may be offline");
     browser.see(&a, "#hint", "Ask the peer whether they are online");
     // What is written meanwhile waits.
-    browser.click(&a, "#text");
-    browser.enter(&a, "See you when you are up");
-    browser.press(&a, "Enter");
+    browser.say(&a, "See you when you are up");
     browser.see(&a, ".me .state", "sending");
     let left = "Number(document.getElementById('countdown').textContent.match(/in (\\d+) s/)[1])";
     let before = browser.eval(&a, left).as_u64().unwrap();
@@ -104,7 +100,7 @@ fn progress_is_shown_until_the_peer_is_there() {
     browser.pictures(&a, "retrying");
 
     // Opened late, a page shows the same.
-    let late = browser.open(&ann.url());
+    let late = browser.chat(ann.url());
     browser.see(&late, "#countdown", "Attempt 2 of 4 starts in");
     browser.see(&late, ".me .state", "sending");
     let at_a = browser.eval(&a, left).as_i64().unwrap();
@@ -130,7 +126,7 @@ fn the_last_failure_says_what_to_do() {
     let ann = stage.hasty_chat(1);
     let (link, place) = stage.absent(2);
     let mut browser = Browser::start();
-    let a = browser.open(ann.url());
+    let a = browser.chat(ann.url());
     browser.click(&a, "#link");
     browser.enter(&a, "burdock://nonsense");
     browser.press(&a, "Enter");
@@ -157,14 +153,10 @@ fn a_dial_can_be_cancelled_and_taken_off_the_screen() {
     let ann = stage.chat(1);
     let (link, _) = stage.absent(2);
     let mut browser = Browser::start();
-    let a = browser.open(ann.url());
-    browser.click(&a, "#link");
-    browser.enter(&a, &link);
-    browser.press(&a, "Enter");
+    let a = browser.chat(ann.url());
+    browser.dial(&a, &link);
     browser.see(&a, "#countdown", "starts in");
-    browser.click(&a, "#text");
-    browser.enter(&a, "never sent");
-    browser.press(&a, "Enter");
+    browser.say(&a, "never sent");
     browser.see(&a, ".me .state", "sending");
     browser.click(&a, "[data-way=cancel]");
     browser.see(&a, "#text-now", "The session was closed");
@@ -182,26 +174,20 @@ fn a_break_is_shown_and_nothing_is_lost() {
     let (ann, ben) = (stage.chat(1), stage.chat(2));
     let relay = stage.relay(&ben);
     let mut browser = Browser::start();
-    let (a, b) = (browser.open(ann.url()), browser.open(ben.url()));
-    browser.wait(&b, "document.getElementById('my-link').value");
+    let (a, b) = (browser.chat(ann.url()), browser.chat(ben.url()));
     let link = stage.through(&relay, browser.eval(&b, "document.getElementById('my-link').value").as_str().unwrap());
-    browser.click(&a, "#link");
-    browser.enter(&a, &link);
-    browser.press(&a, "Enter");
+    browser.dial(&a, &link);
     browser.see(&a, "#text-now", "Connected over UDP");
-    browser.enter(&a, "before the break");
-    browser.press(&a, "Enter");
+    browser.say(&a, "before the break");
     browser.see(&b, ".peer .bubble", "before the break");
     browser.see(&a, ".me .state", "delivered");
 
     relay.set(Weather::DEAD);
     for (tab, text) in [(&a, "into the break"), (&b, "and from the other side")] {
-        browser.click(tab, "#text");
-        browser.enter(tab, text);
-        browser.press(tab, "Enter");
+        browser.say(tab, text);
     }
-    browser.see(&a, "#text-now", "Reconnecting... (attempt 1/4)");
-    browser.see(&a, "#countdown", "Attempt 1 of 4 starts in");
+    browser.see(&a, "#text-now", "Reconnecting... (attempt 2/4)");
+    browser.see(&a, "#countdown", "Attempt 2 of 4 starts in");
     browser.see(&b, "#text-now", "Connection lost — waiting for the peer to come back");
     browser.see(&a, ".me:not(:first-child) .state", "sending");
     browser.pictures(&a, "reconnecting");
@@ -231,21 +217,17 @@ fn several_conversations_stay_apart() {
     let ann = stage.chat(1);
     let others = [stage.chat(2), stage.chat(3)];
     let mut browser = Browser::start();
-    let a = browser.open(ann.url());
+    let a = browser.chat(ann.url());
     let mut tabs = Vec::new();
     for (n, other) in others.iter().enumerate() {
-        browser.wait(&a, "document.getElementById('my-link').value");
         let link = browser.eval(&a, "document.getElementById('my-link').value").as_str().unwrap().to_owned();
-        let tab = browser.open(other.url());
-        browser.click(&tab, "#link");
-        browser.enter(&tab, &link);
-        browser.press(&tab, "Enter");
+        let tab = browser.chat(other.url());
+        browser.dial(&tab, &link);
         browser.see(&tab, "#text-now", "Connected over UDP");
         // The link was used, and another takes its place.
         browser.wait(&a, &format!("document.getElementById('my-link').value !== {link:?}"));
         browser.wait(&a, &format!("document.querySelectorAll('#list li').length === {}", n + 1));
-        browser.enter(&tab, &format!("I am number {n}"));
-        browser.press(&tab, "Enter");
+        browser.say(&tab, &format!("I am number {n}"));
         browser.see(&tab, ".me .state", "delivered");
         tabs.push(tab);
     }
@@ -255,8 +237,7 @@ fn several_conversations_stay_apart() {
     browser.click(&a, "#list li:nth-child(2) button");
     browser.see(&a, ".bubble", "I am number 1");
     browser.wait(&a, "document.querySelector('#list li:nth-child(2) .unread').hidden");
-    browser.enter(&a, "hello, number 1");
-    browser.press(&a, "Enter");
+    browser.say(&a, "hello, number 1");
     browser.see(&tabs[1], ".peer .bubble", "hello, number 1");
     assert_eq!(browser.eval(&tabs[0], "document.querySelectorAll('.peer').length"), 0);
     assert_eq!(browser.complaints(), [""; 0]);
@@ -270,8 +251,7 @@ fn without_the_secret_or_the_program_the_page_says_so() {
     let mut browser = Browser::start();
     let bare = browser.open(ann.url().split_once('#').unwrap().0);
     browser.see(&bare, "#banner", "open the address that burdock chat printed");
-    let a = browser.open(ann.url());
-    browser.wait(&a, "document.getElementById('my-link').value");
+    let a = browser.chat(ann.url());
     assert_eq!(browser.eval(&a, "location.hash"), "", "the secret stays out of sight and history");
     browser.eval(&a, "location.reload()");
     browser.wait(&a, "document.getElementById('my-link').value");

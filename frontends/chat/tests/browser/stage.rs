@@ -29,11 +29,12 @@ impl Deref for Player {
     }
 }
 
-/// As `burdock chat`, but that a break is noticed sooner, and that waits do not vary.
+/// As `burdock chat`, but that a break and a missing peer are noticed sooner, and that waits do not vary.
 fn patient() -> Config {
+    let attempt_deadline = Duration::from_secs(2);
     let silence = Duration::from_secs(1);
     let backoff = Schedule::list(&[20, 25, 30].map(Duration::from_secs)).with_jitter(0);
-    Config { silence, backoff, ..config() }
+    Config { attempt_deadline, silence, backoff, ..config() }
 }
 
 impl Stage {
