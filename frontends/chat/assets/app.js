@@ -266,7 +266,7 @@ function showEntry(entry) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
   let item = $(`entry-${entry.id}`);
   if (!item) {
-    item = element('li', entry.from);
+    item = element('div', entry.from);
     item.id = `entry-${entry.id}`;
     if (entry.from === 'note') {
       item.textContent = entry.text;

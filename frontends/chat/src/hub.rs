@@ -115,6 +115,19 @@ struct State {
     tasks: JoinSet<()>,
 }
 
+/// One session of a conversation: what comes from an earlier one says nothing about a later one.
+#[derive(Clone, Copy)]
+struct Run {
+    room: u64,
+    no: u64,
+}
+
+impl State {
+    fn room(&mut self, run: Run) -> Option<&mut Room> {
+        self.rooms.get_mut(&run.room).filter(|room| room.runs(run.no))
+    }
+}
+
 pub(crate) struct Hub {
     endpoint: Endpoint,
     state: Mutex<State>,
@@ -255,15 +268,17 @@ impl Hub {
                 id
             }
         };
+        // The task of the session before may not have come to its end yet.
+        self.over(state, id);
         let room = state.rooms.get_mut(&id).ok_or(Refused::Unknown)?;
         let session = Arc::new(session);
         let (orders, taken) = mpsc::channel(1);
         room.link = link.or(room.link.take());
-        room.begin(Arc::clone(&session), orders);
+        let run = Run { room: id, no: room.begin(Arc::clone(&session), orders) };
         state.wire.publish(&News::Conversation(room.head()));
         // Those that have ended are let go of.
         while state.tasks.try_join_next().is_some() {}
-        state.tasks.spawn(Arc::clone(self).attend(id, session, updates, taken));
+        state.tasks.spawn(Arc::clone(self).attend(run, session, updates, taken));
         Ok(id)
     }
 
@@ -280,7 +295,7 @@ impl Hub {
     /// Follows one session to its end.
     async fn attend(
         self: Arc<Self>,
-        id: u64,
+        run: Run,
         session: Arc<Session>,
         mut updates: Updates,
         mut orders: mpsc::Receiver<Order>,
@@ -288,42 +303,45 @@ impl Hub {
         loop {
             tokio::select! {
                 update = updates.next() => match update {
-                    Some(update) => self.on_update(id, &update),
+                    Some(update) => self.on_update(run, &update),
                     None => break,
                 },
                 // Asking for the next message says that the one before is in the view.
                 message = session.recv() => match message {
                     Ok(message) if message.channel == CHANNEL => {
                         let text = String::from_utf8_lossy(&message.data).into_owned();
-                        self.add(&mut self.lock(), id, Who::Peer, text);
+                        self.add(&mut self.lock(), run.room, Who::Peer, text);
                     }
                     Ok(_) => {}
                     Err(_) => {
                         while let Some(update) = updates.next().await {
-                            self.on_update(id, &update);
+                            self.on_update(run, &update);
                         }
                         break;
                     }
                 },
                 Some(Order::End) = orders.recv() => {
-                    self.change(id, Room::closing);
+                    self.closing(run);
                     // The view has let go of it, so it is ours alone.
                     if let Some(session) = Arc::into_inner(session) {
-                        self.end(id, session, updates, orders).await;
+                        self.end(run, session, updates, orders).await;
                     }
                     break;
                 }
             }
         }
-        self.over(id);
+        let state = &mut *self.lock();
+        if state.room(run).is_some() {
+            self.over(state, run.room);
+        }
     }
 
     /// Closes a session; a further order ends that at once, by dropping it.
-    async fn end(&self, id: u64, session: Session, mut updates: Updates, mut orders: mpsc::Receiver<Order>) {
+    async fn end(&self, run: Run, session: Session, mut updates: Updates, mut orders: mpsc::Receiver<Order>) {
         let closing = session.close("");
         let following = async {
             while let Some(update) = updates.next().await {
-                self.on_update(id, &update);
+                self.on_update(run, &update);
             }
         };
         tokio::select! {
@@ -332,9 +350,10 @@ impl Hub {
         }
     }
 
-    fn on_update(&self, id: u64, update: &Update) {
+    fn on_update(&self, run: Run, update: &Update) {
         let state = &mut *self.lock();
-        let Some(room) = state.rooms.get_mut(&id) else { return };
+        let id = run.room;
+        let Some(room) = state.room(run) else { return };
         match &update.kind {
             UpdateKind::Progress(progress) => {
                 state.wire.publish(&News::ConnectionProgress { conversation: id, progress });
@@ -348,10 +367,14 @@ impl Hub {
                 self.note(state, id, text);
             }
             UpdateKind::Outcome { message, outcome } => {
-                if let Some(entry) = room.settle(*message, Delivery::from(*outcome)) {
-                    state.wire.publish(&News::Entry { conversation: id, entry });
+                let settled = room.settle(*message, Delivery::from(*outcome)).cloned();
+                if let Some(entry) = settled {
+                    state.wire.publish(&News::Entry { conversation: id, entry: &entry });
                 }
-                return;
+                // While it is ending, what is still to be delivered is shown.
+                if state.room(run).is_none_or(|room| room.session().is_some()) {
+                    return;
+                }
             }
             // Each of these says nothing about what is shown.
             UpdateKind::Message | UpdateKind::Writable => return,
@@ -374,7 +397,8 @@ impl Hub {
                 return;
             }
             UpdateKind::Closed { code, by_peer, reason, .. } => {
-                room.ended(*code, End { by_peer: *by_peer, reason: reason.clone() });
+                // It is shown when the task has let go of the session, so that another can begin.
+                return room.ended(*code, End { by_peer: *by_peer, reason: reason.clone() });
             }
             // Quality, and what is new: the status has it.
             _ => {}
@@ -383,9 +407,8 @@ impl Hub {
     }
 
     /// The session is gone, however it went.
-    fn over(&self, id: u64) {
-        let state = &mut *self.lock();
-        let Some(room) = state.rooms.get_mut(&id) else { return };
+    fn over(&self, state: &mut State, id: u64) {
+        let Some(room) = state.rooms.get_mut(&id).filter(|room| !room.is_over()) else { return };
         for entry in room.over() {
             if let Some(entry) = room.mark(entry, Delivery::Unknown) {
                 state.wire.publish(&News::Entry { conversation: id, entry });
@@ -404,19 +427,18 @@ impl Hub {
         self.note(state, id, text);
     }
 
-    fn change(&self, id: u64, change: impl FnOnce(&mut Room)) {
+    fn closing(&self, run: Run) {
         let state = &mut *self.lock();
-        if let Some(room) = state.rooms.get_mut(&id) {
-            change(room);
-            state.wire.publish(&News::Conversation(room.head()));
+        if let Some(room) = state.room(run) {
+            room.closing();
+            let head = room.head();
+            state.wire.publish(&News::Conversation(head));
         }
     }
 
     fn refresh(&self, state: &mut State, id: u64) {
         if let Some(room) = state.rooms.get_mut(&id) {
-            if room.end.is_none() {
-                room.refresh();
-            }
+            room.refresh();
             state.wire.publish(&News::Conversation(room.head()));
         }
     }

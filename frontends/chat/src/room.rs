@@ -34,6 +34,8 @@ pub(crate) struct Room {
     /// How to dial the peer, if anybody told us. It may hold an invite: no page hears of it.
     pub(crate) link: Option<Link>,
     pub(crate) line: Option<Line>,
+    /// How many sessions there were.
+    run: u64,
     status: Status,
     /// When the status was taken, as it counts down to the next attempt.
     taken: Instant,
@@ -53,6 +55,7 @@ impl Room {
             safety_number: us.safety_number(&peer),
             link: None,
             line: None,
+            run: 0,
             status: session.status(),
             taken: Instant::now(),
             end: None,
@@ -62,11 +65,18 @@ impl Room {
         }
     }
 
-    /// A session begins, the first one or another.
-    pub(crate) fn begin(&mut self, session: Arc<Session>, orders: mpsc::Sender<Order>) {
+    /// A session begins, the first one or another. Returns its number here.
+    pub(crate) fn begin(&mut self, session: Arc<Session>, orders: mpsc::Sender<Order>) -> u64 {
+        self.run += 1;
         self.line = Some(Line { session: Some(session), orders });
         self.end = None;
         self.refresh();
+        self.run
+    }
+
+    /// Whether the session of this number is the one that is under way.
+    pub(crate) fn runs(&self, run: u64) -> bool {
+        self.line.is_some() && self.run == run
     }
 
     pub(crate) fn session(&self) -> Option<&Session> {
@@ -78,9 +88,11 @@ impl Room {
         self.line.is_none()
     }
 
-    /// Takes a new status from the session.
+    /// Takes a new status from the session, until its end is known.
     pub(crate) fn refresh(&mut self) {
-        if let Some(status) = self.session().map(Session::status) {
+        if self.end.is_none()
+            && let Some(status) = self.session().map(Session::status)
+        {
             self.set_status(status);
         }
     }
@@ -91,9 +103,7 @@ impl Room {
         if let Some(line) = &mut self.line {
             line.session = None;
         }
-        let pending_messages = self.pending.len() as u64;
-        let retry_in_ms = None;
-        self.set_status(Status { state: State::Closing, retry_in_ms, pending_messages, ..self.status.clone() });
+        self.set_status(Status { state: State::Closing, retry_in_ms: None, ..self.status.clone() });
     }
 
     /// The session is over. Returns the lines of messages whose outcome nobody told.
@@ -121,6 +131,9 @@ impl Room {
         let mut status = self.status.clone();
         let since = u64::try_from(self.taken.elapsed().as_millis()).unwrap_or(u64::MAX);
         status.retry_in_ms = status.retry_in_ms.map(|wait| wait.saturating_sub(since));
+        if status.state == State::Closing {
+            status.pending_messages = self.pending.len() as u64;
+        }
         let mut reading = status.reading();
         if self.link.is_none() {
             reading.ways_out.retain(|way| *way != WayOut::TryAgain);

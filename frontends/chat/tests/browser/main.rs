@@ -178,12 +178,12 @@ fn a_break_is_shown_and_nothing_is_lost() {
     let link = stage.through(&relay, browser.eval(&b, "document.getElementById('my-link').value").as_str().unwrap());
     browser.dial(&a, &link);
     browser.see(&a, "#text-now", "Connected over UDP");
-    browser.say(&a, "before the break");
-    browser.see(&b, ".peer .bubble", "before the break");
+    browser.say(&a, "The ferry leaves at ten.");
+    browser.see(&b, ".peer .bubble", "The ferry leaves at ten.");
     browser.see(&a, ".me .state", "delivered");
 
     relay.set(Weather::DEAD);
-    for (tab, text) in [(&a, "into the break"), (&b, "and from the other side")] {
+    for (tab, text) in [(&a, "I am on board now!"), (&b, "Wave when you see the pier.")] {
         browser.say(tab, text);
     }
     browser.see(&a, "#text-now", "Reconnecting... (attempt 2/4)");
@@ -195,7 +195,7 @@ fn a_break_is_shown_and_nothing_is_lost() {
 
     relay.set(Weather::FAIR);
     browser.click(&a, "[data-way=retry_now]");
-    for (tab, text) in [(&b, "into the break"), (&a, "and from the other side")] {
+    for (tab, text) in [(&b, "I am on board now!"), (&a, "Wave when you see the pier.")] {
         browser.see(tab, ".peer .bubble", text);
         browser.see(tab, ".note", "; nothing was lost.");
         browser.wait(tab, "[...document.querySelectorAll('.me .state')].every((e) => e.dataset.state === 'delivered')");
@@ -204,9 +204,21 @@ fn a_break_is_shown_and_nothing_is_lost() {
     browser.pictures(&a, "resumed");
     for tab in [&a, &b] {
         let bubbles = browser.eval(tab, "[...document.querySelectorAll('.bubble')].map((e) => e.textContent).sort()");
-        let said = ["and from the other side", "before the break", "into the break"];
+        let said = ["I am on board now!", "The ferry leaves at ten.", "Wave when you see the pier."];
         assert_eq!(bubbles, serde_json::json!(said), "once each");
     }
+
+    // Who will not wait any longer is told what is not known.
+    relay.set(Weather::DEAD);
+    browser.say(&a, "Are you still there?");
+    browser.see(&a, "#text-now", "Reconnecting...");
+    browser.click(&a, "[data-way=cancel]");
+    browser.see(&a, "#text-now", "Closing...");
+    browser.see(&a, "#hint", "Still to be delivered: one message.");
+    browser.click(&a, "[data-way=cancel]");
+    browser.see(&a, "#text-now", "The session was cancelled");
+    browser.see(&a, ".me .state", "may not have arrived");
+    browser.pictures(&a, "cancelled");
     assert_eq!(browser.complaints(), [""; 0]);
 }
 
