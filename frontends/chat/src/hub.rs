@@ -275,7 +275,7 @@ impl Hub {
         let (orders, taken) = mpsc::channel(1);
         room.link = link.or(room.link.take());
         let run = Run { room: id, no: room.begin(Arc::clone(&session), orders) };
-        state.wire.publish(&News::Conversation(room.head()));
+        state.wire.publish(&News::Conversation(&room.head()));
         // Those that have ended are let go of.
         while state.tasks.try_join_next().is_some() {}
         state.tasks.spawn(Arc::clone(self).attend(run, session, updates, taken));
@@ -417,13 +417,14 @@ impl Hub {
         let head = room.head();
         let (said, code) = (head.end.as_ref(), head.status.code.unwrap_or(Code::Done));
         let text = match said {
-            Some(End { by_peer: true, reason }) if !reason.is_empty() => {
-                format!("{}, by the peer: “{reason}”", head.reading.text)
+            Some(End { by_peer: true, reason }) => {
+                let text = if code == Code::Done { "The peer closed the session" } else { &head.reading.text };
+                // Its own words, told from ours.
+                if reason.is_empty() { format!("{text}.") } else { format!("{text}: “{reason}”") }
             }
-            Some(End { by_peer: true, .. }) if code == Code::Done => "The peer closed the session.".to_owned(),
             _ => format!("{}.", head.reading.text),
         };
-        state.wire.publish(&News::Conversation(head));
+        state.wire.publish(&News::Conversation(&head));
         self.note(state, id, text);
     }
 
@@ -432,14 +433,14 @@ impl Hub {
         if let Some(room) = state.room(run) {
             room.closing();
             let head = room.head();
-            state.wire.publish(&News::Conversation(head));
+            state.wire.publish(&News::Conversation(&head));
         }
     }
 
     fn refresh(&self, state: &mut State, id: u64) {
         if let Some(room) = state.rooms.get_mut(&id) {
             room.refresh();
-            state.wire.publish(&News::Conversation(room.head()));
+            state.wire.publish(&News::Conversation(&room.head()));
         }
     }
 

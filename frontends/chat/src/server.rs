@@ -86,41 +86,48 @@ async fn cards() -> Response {
     answer(StatusCode::OK, &gallery::cards())
 }
 
-async fn connect(State(shared): State<Shared>, body: Bytes) -> Result<Response, Response> {
+async fn connect(State(shared): State<Shared>, body: Bytes) -> Result<Response, Problem> {
     let Connect { link } = read(&body)?;
-    let conversation = shared.hub.connect(&link).map_err(refuse)?;
+    let conversation = shared.hub.connect(&link)?;
     Ok(answer(StatusCode::OK, &json!({ "conversation": conversation })))
 }
 
-async fn send(State(shared): State<Shared>, body: Bytes) -> Result<Response, Response> {
+async fn send(State(shared): State<Shared>, body: Bytes) -> Result<Response, Problem> {
     let Send { conversation, text } = read(&body)?;
-    done(shared.hub.send(conversation, &text))
+    shared.hub.send(conversation, &text)?;
+    Ok(answer(StatusCode::OK, &json!({})))
 }
 
-async fn act(State(shared): State<Shared>, body: Bytes) -> Result<Response, Response> {
+async fn act(State(shared): State<Shared>, body: Bytes) -> Result<Response, Problem> {
     let Do { conversation, action } = read(&body)?;
-    done(shared.hub.act(conversation, action))
+    shared.hub.act(conversation, action)?;
+    Ok(answer(StatusCode::OK, &json!({})))
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
-    serde_json::from_slice(body).map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
-fn done(result: Result<(), Refused>) -> Result<Response, Response> {
-    result.map(|()| answer(StatusCode::OK, &json!({}))).map_err(refuse)
+/// Why a call was not done, for the page to show.
+struct Problem(StatusCode, String);
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let status = match refused {
+            Refused::Link(_) | Refused::Send(_) | Refused::Empty => StatusCode::BAD_REQUEST,
+            Refused::Unknown => StatusCode::NOT_FOUND,
+            Refused::Connect(_) | Refused::Over | Refused::Open | Refused::NoLink | Refused::Full => {
+                StatusCode::CONFLICT
+            }
+        };
+        Self(status, refused.to_string())
+    }
 }
 
-fn refuse(refused: Refused) -> Response {
-    let status = match refused {
-        Refused::Link(_) | Refused::Send(_) | Refused::Empty => StatusCode::BAD_REQUEST,
-        Refused::Unknown => StatusCode::NOT_FOUND,
-        Refused::Connect(_) | Refused::Over | Refused::Open | Refused::NoLink | Refused::Full => StatusCode::CONFLICT,
-    };
-    problem(status, &refused.to_string())
-}
-
-fn problem(status: StatusCode, error: &str) -> Response {
-    answer(status, &json!({ "error": error }))
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        answer(self.0, &json!({ "error": self.1 }))
+    }
 }
 
 fn answer(status: StatusCode, value: &impl serde::Serialize) -> Response {
@@ -164,9 +171,9 @@ fn sent(event: &Event) -> Sent {
 }
 
 /// A snapshot, then every change by its number. Whoever is too slow hears `lagged`, and a snapshot.
-async fn events(State(shared): State<Shared>) -> Result<Response, Response> {
+async fn events(State(shared): State<Shared>) -> Result<Response, Problem> {
     let Ok(permit) = shared.pages.try_acquire_owned() else {
-        return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; close one"));
+        return Err(Problem(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; close one".to_owned()));
     };
     let stream = unfold((Page::new(shared.hub), permit), async |(mut page, permit)| {
         let event = page.next().await?;

@@ -105,7 +105,7 @@ impl From<Outcome> for Delivery {
 pub(crate) enum News<'a> {
     Me(&'a Me),
     /// A conversation is new or has changed.
-    Conversation(Head),
+    Conversation(&'a Head),
     /// A line is new or has changed.
     Entry {
         conversation: u64,

@@ -6,13 +6,15 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use common::{Talker, run};
 
-/// Posts to the page's server as the page does, and returns what comes back, line by line.
+/// Posts to the page's server as the page does, and returns what comes back, line by line, until nothing comes.
 fn call(url: &str, path: &str, body: &str) -> impl Iterator<Item = String> + use<> {
     let (place, secret) = url.trim_start_matches("http://").split_once("/#").unwrap();
     let mut stream = TcpStream::connect(place).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     write!(
         stream,
         "POST {path} HTTP/1.1\r\nHost: {place}\r\nOrigin: http://{place}\r\nAuthorization: Bearer {secret}\r\n\
@@ -50,7 +52,7 @@ fn the_page_and_the_command_line_talk() {
     assert!(events.any(|line| line.contains(r#""state":"delivered""#)));
     dialler.end_input();
     assert!(dialler.wait().success());
-    assert!(events.any(|line| line.contains("The peer closed the session")));
+    assert!(events.any(|line| line.contains("The peer closed the session: “end of input”")));
 }
 
 #[test]
