@@ -61,4 +61,10 @@ mod tests {
         let groups: Vec<_> = number.split(' ').collect();
         assert!(groups.len() == 12 && groups.iter().all(|group| group.len() == 5), "{number}");
     }
+    #[test]
+    fn the_page_has_that_of_its_example() {
+        let [initiator, responder] = [0x11, 0x22].map(|n| Identity::from_bytes([n; 32]).public_key());
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md")).unwrap();
+        assert!(page.contains(&format!("\n{}\n", initiator.safety_number(&responder))));
+    }
 }

@@ -226,3 +226,25 @@ async fn every_answer_is_locked_down() {
         assert!(!answer.contains(secret(&chat)), "{} tells the secret", call.path);
     }
 }
+
+// Mutation: dropping the permit at once, instead of with the stream, makes this fail.
+#[tokio::test]
+async fn pages_that_look_on_are_bounded() {
+    let chat = start(1).await;
+    let host = chat.local_addr();
+    let head = format!(
+        "POST /api/events HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nAuthorization: Bearer {}\r\n\r\n",
+        secret(&chat)
+    );
+    let mut pages = Vec::new();
+    for _ in 0..16 {
+        let mut page = TcpStream::connect(host).await.unwrap();
+        page.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        page.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        pages.push(page);
+    }
+    let (status, answer) = Call::own(&chat, "/api/events", "").make(&chat).await;
+    assert!(status == 503 && answer.contains("too many pages are open; close one"), "{answer}");
+}

@@ -14,12 +14,14 @@ use stage::Stage;
 #[test]
 #[ignore = "needs chromium"]
 fn two_pages_talk() {
+    let mut browser = Browser::start();
     let stage = Stage::new();
     let (ann, ben) = (stage.chat(1), stage.chat(2));
-    let mut browser = Browser::start();
     let b = browser.chat(ben.url());
     browser.see(&b, "#nobody", "Nobody yet");
     browser.pictures(&b, "start");
+    browser.click(&b, "#copy");
+    browser.see(&b, "#copied", "Copied.");
     let link = browser.eval(&b, "document.getElementById('my-link').value").as_str().unwrap().to_owned();
 
     // By the keyboard alone.
@@ -82,10 +84,10 @@ fn two_pages_talk() {
 #[test]
 #[ignore = "needs chromium"]
 fn progress_is_shown_until_the_peer_is_there() {
+    let mut browser = Browser::start();
     let stage = Stage::new();
     let ann = stage.chat(1);
     let (link, place) = stage.absent(2);
-    let mut browser = Browser::start();
     let a = browser.chat(ann.url());
     browser.dial(&a, &link);
     browser.see(&a, "#countdown", "Attempt 2 of 4 starts in");
@@ -122,10 +124,10 @@ fn progress_is_shown_until_the_peer_is_there() {
 #[test]
 #[ignore = "needs chromium"]
 fn the_last_failure_says_what_to_do() {
+    let mut browser = Browser::start();
     let stage = Stage::new();
     let ann = stage.hasty_chat(1);
     let (link, place) = stage.absent(2);
-    let mut browser = Browser::start();
     let a = browser.chat(ann.url());
     browser.click(&a, "#link");
     browser.enter(&a, "burdock://nonsense");
@@ -149,10 +151,10 @@ fn the_last_failure_says_what_to_do() {
 #[test]
 #[ignore = "needs chromium"]
 fn a_dial_can_be_cancelled_and_taken_off_the_screen() {
+    let mut browser = Browser::start();
     let stage = Stage::new();
     let ann = stage.chat(1);
     let (link, _) = stage.absent(2);
-    let mut browser = Browser::start();
     let a = browser.chat(ann.url());
     browser.dial(&a, &link);
     browser.see(&a, "#countdown", "starts in");
@@ -170,10 +172,10 @@ fn a_dial_can_be_cancelled_and_taken_off_the_screen() {
 #[test]
 #[ignore = "needs chromium"]
 fn a_break_is_shown_and_nothing_is_lost() {
+    let mut browser = Browser::start();
     let stage = Stage::new();
     let (ann, ben) = (stage.chat(1), stage.chat(2));
     let relay = stage.relay(&ben);
-    let mut browser = Browser::start();
     let (a, b) = (browser.chat(ann.url()), browser.chat(ben.url()));
     let link = stage.through(&relay, browser.eval(&b, "document.getElementById('my-link').value").as_str().unwrap());
     browser.dial(&a, &link);
@@ -225,10 +227,10 @@ fn a_break_is_shown_and_nothing_is_lost() {
 #[test]
 #[ignore = "needs chromium"]
 fn several_conversations_stay_apart() {
+    let mut browser = Browser::start();
     let stage = Stage::new();
     let ann = stage.chat(1);
     let others = [stage.chat(2), stage.chat(3)];
-    let mut browser = Browser::start();
     let a = browser.chat(ann.url());
     let mut tabs = Vec::new();
     for (n, other) in others.iter().enumerate() {
@@ -258,9 +260,9 @@ fn several_conversations_stay_apart() {
 #[test]
 #[ignore = "needs chromium"]
 fn without_the_secret_or_the_program_the_page_says_so() {
+    let mut browser = Browser::start();
     let stage = Stage::new();
     let ann = stage.chat(1);
-    let mut browser = Browser::start();
     let bare = browser.open(ann.url().split_once('#').unwrap().0);
     browser.see(&bare, "#banner", "open the address that burdock chat printed");
     let a = browser.chat(ann.url());
@@ -274,9 +276,9 @@ fn without_the_secret_or_the_program_the_page_says_so() {
 #[test]
 #[ignore = "needs chromium"]
 fn the_gallery_shows_every_status() {
+    let mut browser = Browser::start();
     let stage = Stage::new();
     let ann = stage.chat(1);
-    let mut browser = Browser::start();
     let all = burdock_tokio::gallery::cards();
     let usual = all.iter().filter(|card| card.usual).count();
     let page = browser.open(&format!("http://{}/gallery", ann.local_addr()));
