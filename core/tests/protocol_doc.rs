@@ -11,7 +11,7 @@ use burdock_core::seal::{self, Opener, Order, Sealer};
 use burdock_core::wire::frame::{AckRanges, Frame, Frames, MAX_ACK_RANGES, MAX_FINALS, MAX_REASON, Scope};
 use burdock_core::wire::packet::{self, InitHeader, Packet};
 use burdock_core::wire::payload::{self, HelloInit, HelloResp, PeerLimits, Verdict};
-use burdock_core::{Class, Code, Config, Identity, Invite, I2p, Limits, Link, MAX_LINK, Transport, carrier};
+use burdock_core::{Class, Code, Config, I2p, Identity, Invite, Limits, Link, MAX_LINK, Transport, carrier};
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;

@@ -30,14 +30,16 @@ pub(crate) fn settings(args: &I2pArgs, link: Option<&Link>) -> Option<I2p> {
     })
 }
 
-/// An endpoint on `bind`, or without any address if it is to be anonymous.
+/// An endpoint on `bind`, or without any address if it is to be anonymous. Without a wish the I2P settings of `config`
+/// hold.
 pub(crate) async fn open(
     talk: &TalkArgs,
+    config: Config,
     bind: SocketAddr,
     link: Option<&Link>,
     identity: Identity,
 ) -> Result<Endpoint, Failure> {
-    let config = Config { i2p: settings(&talk.i2p, link), ..talk.preset.config() };
+    let config = Config { i2p: settings(&talk.i2p, link).or(config.i2p), ..config };
     let kept = if talk.i2p.keep_destination { load(&path(talk)?)? } else { None };
     let made = if talk.i2p.anonymous {
         Endpoint::anonymous(config, identity, kept).await
@@ -47,12 +49,12 @@ pub(crate) async fn open(
     made.map_err(|error| Failure::local(error.to_string()))
 }
 
-/// Tells how the router does, for as long as the endpoint lives, and hands each new address to `up`.
+/// Tells how the router does, for as long as the endpoint lives, and hands each change to `changed`.
 pub(crate) async fn watch(
     endpoint: &Endpoint,
     talk: &TalkArgs,
     console: Console,
-    mut up: impl FnMut(&Endpoint, burdock_core::Destination) -> Result<(), Failure>,
+    mut changed: impl FnMut(&RouterState) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut seen = endpoint.router();
     if seen.is_some() {
@@ -61,19 +63,19 @@ pub(crate) async fn watch(
     while let Some(state) = endpoint.router_changed(seen.as_ref()).await {
         console.note(&Note::Router { router: &state });
         match &state {
-            RouterState::Up { address } => {
+            RouterState::Up { .. } => {
                 if talk.i2p.keep_destination
                     && let Some(private) = endpoint.private_destination()
                 {
                     save(&path(talk)?, &private)?;
                 }
-                up(endpoint, address.clone())?;
             }
             RouterState::Down { code, .. } => {
                 console.say(&format!("{}. {}", code.text(), code.hint()));
             }
             _ => {}
         }
+        changed(&state)?;
         seen = Some(state);
     }
     // Without I2P there is nothing to tell, and no end of it.
