@@ -95,7 +95,7 @@ codes! {
         "The peer speaks another version", "Update the older side.";
     /// The SAM bridge does not answer.
     SamDown = 9, "sam_down", 3, true,
-        "The I2P router does not answer", "Start an I2P router with SAM enabled.";
+        "The I2P router does not answer", "Start an I2P router with SAM enabled, or install i2pd (on Debian: apt install i2pd).";
     /// A host name in the link could not be resolved.
     Name = 10, "name", 3, true,
         "The host name in the link could not be found", "Check the link, and that this machine can resolve names.";
@@ -123,6 +123,9 @@ codes! {
     /// The application let go of the session.
     Cancelled = 18, "cancelled", 9, false,
         "The session was cancelled", "Nothing to do.";
+    /// No answer in time over I2P.
+    TunnelTimeout = 19, "tunnel_timeout", 4, true,
+        "Connection timed out — I2P tunnels may be building", "Wait a little: after a start a router needs some minutes for its tunnels.";
 }
 
 impl Code {

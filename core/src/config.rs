@@ -1,11 +1,13 @@
 //! How an endpoint behaves: presets, schedules, and every limit that a peer could push on.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::backoff::Schedule;
+use crate::sam::SessionOptions;
 
 /// A way to carry packets, in order of rank: the lower, the better when it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -111,8 +113,48 @@ pub struct Config {
     /// other still seals.
     #[serde(default = "key_life")]
     pub key_life: Duration,
+    /// The I2P router; `None`: I2P is neither dialled nor listened to.
+    #[serde(default)]
+    pub i2p: Option<I2p>,
     /// Every bound that a peer could push on.
     pub limits: Limits,
+}
+
+/// How I2P is reached: through the SAM bridge of a router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct I2p {
+    /// Where the router's SAM bridge listens.
+    pub bridge: SocketAddr,
+    /// Allows a bridge that is not on this machine. What is said to it, the private key of the destination among it,
+    /// crosses the network in the clear.
+    pub remote_bridge: bool,
+    /// Whether others can dial us by our destination.
+    pub accept: bool,
+    /// The tunnels to ask for.
+    pub tunnels: SessionOptions,
+    /// As [`Config::silence`], for paths over I2P, whose tunnels come and go.
+    pub silence: Duration,
+    /// As [`Limits::handshake_deadline`], for streams that come over I2P.
+    pub handshake_deadline: Duration,
+}
+
+impl I2p {
+    /// Where routers open their bridge unless told otherwise.
+    pub const USUAL_BRIDGE: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 7656);
+}
+
+impl Default for I2p {
+    fn default() -> Self {
+        Self {
+            bridge: Self::USUAL_BRIDGE,
+            remote_bridge: false,
+            accept: true,
+            tunnels: SessionOptions::default(),
+            silence: Duration::from_secs(120),
+            handshake_deadline: Duration::from_secs(60),
+        }
+    }
 }
 
 /// WireGuard's (whitepaper §6.1).
@@ -153,7 +195,7 @@ pub struct Limits {
     pub unproven_rate: u32,
     /// Of these, so many at once.
     pub unproven_burst: u32,
-    /// How long an inbound handshake may stay unconfirmed, from its first byte.
+    /// How long an inbound handshake may stay unconfirmed, from its first byte; over I2P [`I2p::handshake_deadline`].
     pub handshake_deadline: Duration,
     /// Inbound streams without a confirmed handshake, in all.
     pub unproven_streams: usize,
@@ -233,6 +275,7 @@ impl Config {
             close_deadline: Duration::from_secs(5),
             keep: Duration::from_secs(600),
             key_life: key_life(),
+            i2p: None,
             limits: Limits::default(),
         }
     }
@@ -248,6 +291,22 @@ impl Config {
         }
     }
 
+    /// How long at most something unanswered keeps a path of this transport.
+    pub(crate) fn silence_of(&self, transport: Transport) -> Duration {
+        match (&self.i2p, transport) {
+            (Some(i2p), Transport::I2p) => i2p.silence,
+            _ => self.silence,
+        }
+    }
+
+    /// How long an inbound handshake on this transport may stay unconfirmed.
+    pub(crate) fn handshake_deadline_of(&self, transport: Transport) -> Duration {
+        match (&self.i2p, transport) {
+            (Some(i2p), Transport::I2p) => i2p.handshake_deadline,
+            _ => self.limits.handshake_deadline,
+        }
+    }
+
     /// Whether every number is in its range.
     ///
     /// # Errors
@@ -255,8 +314,23 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let limits = &self.limits;
         let whole_message = u64::from(limits.max_message) + 8;
-        let rules: [(bool, &'static str, &'static str); 13] = [
-            (self.class == Class::Open, "class", "open: there is no transport for anonymous endpoints yet"),
+        let i2p = self.i2p.as_ref();
+        let rules: [(bool, &'static str, &'static str); 15] = [
+            (
+                self.class == Class::Open || i2p.is_some(),
+                "i2p",
+                "set for an anonymous endpoint: it has no other transport",
+            ),
+            (
+                i2p.is_none_or(|i2p| i2p.remote_bridge || i2p.bridge.ip().is_loopback()),
+                "i2p.bridge",
+                "a loopback address, as the bridge is told secrets; set remote_bridge to use one elsewhere",
+            ),
+            (
+                i2p.is_none_or(|i2p| i2p.silence >= Duration::from_secs(1) && !i2p.handshake_deadline.is_zero()),
+                "i2p",
+                "at least 1 s for silence, and longer than zero for handshake_deadline",
+            ),
             (self.attempts >= 1, "attempts", "at least 1"),
             (!self.attempt_deadline.is_zero(), "attempt_deadline", "longer than zero"),
             (self.silence >= Duration::from_secs(1), "silence", "at least 1 s"),

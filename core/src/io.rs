@@ -4,6 +4,8 @@ use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::Code;
+use crate::sam::Destination;
 use crate::update::Update;
 
 macro_rules! handle {
@@ -130,6 +132,27 @@ pub enum NetError {
     Other,
 }
 
+/// How the I2P router does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RouterState {
+    /// It was asked for tunnels; after a start that takes a minute or more.
+    Connecting,
+    /// Its tunnels stand.
+    Up {
+        /// Where peers reach us.
+        address: Destination,
+    },
+    /// It does not answer, or let go of us.
+    Down {
+        /// Why, as text and hint for a person.
+        code: Code,
+        /// Milliseconds until it is asked again.
+        retry_in_ms: u64,
+    },
+}
+
 /// What the endpoint wants done. Bytes, where there are any, are in the buffer that was given to
 /// [`poll_action`](crate::Endpoint::poll_action).
 #[derive(Clone, Debug, PartialEq)]
@@ -142,14 +165,14 @@ pub enum Action {
         /// The size of each datagram but the last, when there are several.
         segment_size: Option<usize>,
     },
-    /// Open a TCP connection and answer with [`Event::StreamOpened`] or [`Event::StreamClosed`].
+    /// Open a TCP connection, to a peer or to the SAM bridge, and answer with [`Event::StreamOpened`] or [`Event::StreamClosed`].
     OpenStream {
         /// The handle by which both sides name it from now on.
         stream: StreamId,
         /// Where to.
         to: SocketAddr,
     },
-    /// Write the buffer and answer with [`Event::StreamWritten`].
+    /// Write the buffer, in one piece if the stream takes it, and answer with [`Event::StreamWritten`].
     WriteStream {
         /// On which stream.
         stream: StreamId,
@@ -168,6 +191,11 @@ pub enum Action {
         host: String,
         /// The port to put into the addresses.
         port: u16,
+    },
+    /// Tell whoever shows how the I2P router does.
+    Router {
+        /// What changed.
+        state: RouterState,
     },
     /// Tell the application.
     Update {

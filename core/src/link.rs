@@ -10,12 +10,12 @@ use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 
-use data_encoding::Specification;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::key::{KeyError, PublicKey, base32};
+use crate::sam::{Destination, DestinationError};
 
 #[cfg(test)]
 mod tests;
@@ -48,8 +48,8 @@ pub struct Link {
     pub udp_port: Option<u16>,
     /// The host's TCP port, unless TCP is off.
     pub tcp_port: Option<u16>,
-    /// The public I2P destination: base64, or a `.b32.i2p` name.
-    pub i2p: Option<String>,
+    /// The public I2P destination.
+    pub i2p: Option<Destination>,
     /// What lets a stranger in.
     pub invite: Option<Invite>,
 }
@@ -115,15 +115,8 @@ pub enum LinkError {
     #[error("the link says {0}= but has no host; add @host:port or leave it out")]
     NoHost(&'static str),
     /// The value of `i2p`.
-    #[error(
-        "i2p= in the link must be a public I2P destination in base64, or 52 characters and .b32.i2p; copy it again"
-    )]
-    I2p,
-    /// More than a public destination.
-    #[error(
-        "i2p= in the link is not exactly a public destination, and may hold a private key; never share that, give the public one"
-    )]
-    I2pExcess,
+    #[error("i2p= in the link is wrong: {0}")]
+    I2p(#[from] DestinationError),
     /// The value of `invite`.
     #[error("{0}")]
     Invite(#[from] InviteError),
@@ -232,7 +225,7 @@ impl FromStr for Link {
                 (None, None, None)
             }
         };
-        let i2p = parameters.i2p.map(read_destination).transpose()?;
+        let i2p = parameters.i2p.map(str::parse).transpose()?;
         let invite = parameters.invite.map(str::parse).transpose()?;
         Ok(Self { key, host, udp_port, tcp_port, i2p, invite })
     }
@@ -331,32 +324,6 @@ fn read_host(text: &str) -> Result<Host, LinkError> {
         return Err(LinkError::HiddenName);
     }
     Ok(Host::Name(name))
-}
-
-/// A destination is a key of 384 bytes and a certificate: type, u16 length, content. The private
-/// form of it has more behind that.
-fn read_destination(text: &str) -> Result<String, LinkError> {
-    const CERTIFICATE: usize = 384;
-    let lower = text.to_ascii_lowercase();
-    if let Some(hash) = lower.strip_suffix(".b32.i2p") {
-        let hash = base32().decode(hash.as_bytes()).map_err(|_| LinkError::I2p)?;
-        return if hash.len() == 32 { Ok(lower) } else { Err(LinkError::I2p) };
-    }
-    let bytes = Zeroizing::new(i2p_base64().decode(text.as_bytes()).map_err(|_| LinkError::I2p)?);
-    let length = bytes.get(CERTIFICATE + 1..).and_then(|rest| rest.first_chunk()).ok_or(LinkError::I2p)?;
-    let end = CERTIFICATE + 3 + usize::from(u16::from_be_bytes(*length));
-    match bytes.len().cmp(&end) {
-        core::cmp::Ordering::Less => Err(LinkError::I2p),
-        core::cmp::Ordering::Equal => Ok(text.to_owned()),
-        core::cmp::Ordering::Greater => Err(LinkError::I2pExcess),
-    }
-}
-
-fn i2p_base64() -> data_encoding::Encoding {
-    let mut spec = Specification::new();
-    spec.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-~");
-    spec.padding = Some('=');
-    spec.encoding().expect("the alphabet has 64 distinct symbols")
 }
 
 impl Invite {

@@ -186,6 +186,8 @@ pub enum ProgressStatus {
 pub enum Stage {
     /// The host name is being resolved.
     Resolving,
+    /// The I2P router is building its tunnels; the attempt's time begins when they stand.
+    Tunnels,
     /// A stream is being opened.
     Opening,
     /// The handshake was sent.

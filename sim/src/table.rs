@@ -272,6 +272,7 @@ const fn status(status: ProgressStatus) -> &'static str {
 
 const fn stage(stage: Stage) -> &'static str {
     match stage {
+        Stage::Tunnels => "tunnels",
         Stage::Resolving => "resolving",
         Stage::Opening => "opening",
         Stage::Handshake => "handshake",

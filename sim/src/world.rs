@@ -589,6 +589,11 @@ impl World {
                 let incarnation = process.incarnation;
                 self.queue.push(at, Item::Resolved { host, incarnation, resolve, name, port });
             }
+            Action::Router { state } => {
+                let text = serde_json::to_string(&state).expect("plain data");
+                self.trace.step(now, host, "router", 0, text.as_bytes());
+                self.note(host, format_args!("I2P router: {state:?}"));
+            }
             Action::Update { session, update } => process.inbox.push_back((session, update)),
         }
         Ok(false)

@@ -23,7 +23,7 @@ async fn endpoint(seed: u8, config: Config) -> Endpoint {
 /// Two endpoints with a session between them, over the transports that the link names.
 async fn pair(over: Transport, config: Config) -> (Endpoint, Endpoint, (Session, Updates), (Session, Updates)) {
     let (near, far) = (endpoint(1, config.clone()).await, endpoint(2, config).await);
-    let mut link = Link::direct(far.public_key(), far.local_addr());
+    let mut link = Link::direct(far.public_key(), far.local_addr().expect("it listens"));
     if over == Transport::Tcp {
         link.udp_port = None;
     }
@@ -82,7 +82,7 @@ async fn dropping_a_dial_frees_the_peer_at_once() {
     let near = endpoint(1, Config::streamer()).await;
     let nobody = endpoint(2, Config::streamer()).await;
     nobody.set_accept(AcceptPolicy::nobody());
-    let link = Link::direct(nobody.public_key(), nobody.local_addr());
+    let link = Link::direct(nobody.public_key(), nobody.local_addr().expect("it listens"));
     let (session, mut updates) = near.connect(&link).unwrap();
     assert_eq!(session.status().state, State::Connecting);
     assert_eq!(near.connect(&link).err(), Some(ConnectError::Exists));
@@ -177,7 +177,8 @@ async fn recv_and_send_lose_nothing_when_cancelled() {
 #[tokio::test]
 async fn accept_loses_nothing_when_cancelled() {
     let (near, far) = (endpoint(1, Config::streamer()).await, endpoint(2, Config::streamer()).await);
-    let (session, _updates) = near.connect(&Link::direct(far.public_key(), far.local_addr())).unwrap();
+    let (session, _updates) =
+        near.connect(&Link::direct(far.public_key(), far.local_addr().expect("it listens"))).unwrap();
     let accepted = loop {
         tokio::select! {
             biased;
@@ -192,12 +193,12 @@ async fn accept_loses_nothing_when_cancelled() {
 #[tokio::test]
 async fn shutdown_ends_everything_and_frees_the_port() {
     let (near, far, (session, _updates), (other, _)) = pair(Transport::Udp, Config::streamer()).await;
-    let addr = far.local_addr();
+    let addr = far.local_addr().expect("it listens");
     let ((), closed) = tokio::join!(far.shutdown(), session.recv());
     assert!(closed.unwrap_err().by_peer);
     assert!(far.accept().await.is_none());
     assert!(other.recv().await.is_err());
-    let late = far.connect(&Link::direct(near.public_key(), near.local_addr())).unwrap().0;
+    let late = far.connect(&Link::direct(near.public_key(), near.local_addr().expect("it listens"))).unwrap().0;
     assert_eq!(late.connected().await.unwrap_err().code, Code::Cancelled);
     far.shutdown().await;
     assert!(Endpoint::bind(addr, Config::streamer(), Identity::from_bytes([3; 32])).await.is_ok());
@@ -206,10 +207,12 @@ async fn shutdown_ends_everything_and_frees_the_port() {
 #[tokio::test]
 async fn a_port_in_use_is_one_clear_sentence() {
     let first = endpoint(1, Config::streamer()).await;
-    let second = Endpoint::bind(first.local_addr(), Config::streamer(), Identity::from_bytes([2; 32])).await;
+    let second =
+        Endpoint::bind(first.local_addr().expect("it listens"), Config::streamer(), Identity::from_bytes([2; 32]))
+            .await;
     let Err(error @ BindError::Socket { .. }) = second else { panic!("the port is taken") };
     let text = error.to_string();
-    assert!(text.starts_with(&format!("cannot listen on UDP {}: ", first.local_addr())), "{text}");
+    assert!(text.starts_with(&format!("cannot listen on UDP {}: ", first.local_addr().expect("it listens"))), "{text}");
 }
 
 #[tokio::test]

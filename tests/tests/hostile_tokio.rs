@@ -52,7 +52,7 @@ async fn d5_a_thousand_dribbling_connections_hold_nobody_up() {
     config.limits.handshake_deadline = Duration::from_secs(2);
     let far = endpoint(1, config.clone()).await;
     let near = endpoint(2, config).await;
-    let to = far.local_addr();
+    let to = far.local_addr().expect("it listens");
     let before = open_files();
     let mut connections = tokio::task::JoinSet::new();
     for n in 0..1_000_u16 {
@@ -91,7 +91,7 @@ async fn d2_a_flood_of_first_messages_does_not_keep_a_genuine_peer_out() {
     let config = Config::streamer();
     let far = endpoint(1, config.clone()).await;
     let near = endpoint(2, config).await;
-    let to = far.local_addr();
+    let to = far.local_addr().expect("it listens");
     let key = far.public_key();
     let flood = UdpSocket::bind(LOOPBACK).await.unwrap();
 

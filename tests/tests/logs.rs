@@ -80,7 +80,7 @@ async fn talk(over: Transport, secrets: &[[u8; 32]; 3]) {
     let near = Endpoint::bind(LOOPBACK, Config::streamer(), Identity::from_bytes(one)).await.unwrap();
     let far = Endpoint::bind(LOOPBACK, Config::streamer(), Identity::from_bytes(other)).await.unwrap();
     far.set_accept(AcceptPolicy::nobody().invite(ID, invite));
-    let mut link = Link::direct(far.public_key(), far.local_addr());
+    let mut link = Link::direct(far.public_key(), far.local_addr().expect("it listens"));
     match over {
         Transport::Udp => link.tcp_port = None,
         _ => link.udp_port = None,
@@ -93,7 +93,7 @@ async fn talk(over: Transport, secrets: &[[u8; 32]; 3]) {
     // Garbage and a stranger.
     let socket = UdpSocket::bind(LOOPBACK).await.unwrap();
     for first in 0..32 {
-        socket.send_to(&[first; 1200], far.local_addr()).await.unwrap();
+        socket.send_to(&[first; 1200], far.local_addr().expect("it listens")).await.unwrap();
     }
     let (session, _updates) = loop {
         match near.connect(&link.clone().with_invite(Invite::new(ID, invite))) {
@@ -153,7 +153,7 @@ async fn r6_garbage_fills_no_log() {
         let [high, low] = n.to_be_bytes();
         let mut garbage = [low; 1200];
         (garbage[0], garbage[1]) = (low % 16, high);
-        socket.send_to(&garbage, far.local_addr()).await.unwrap();
+        socket.send_to(&garbage, far.local_addr().expect("it listens")).await.unwrap();
         tokio::task::yield_now().await;
     }
     let seconds = begun.elapsed().as_secs() + 1;

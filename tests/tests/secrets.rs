@@ -226,7 +226,7 @@ impl Life {
                     }
                     _ => {}
                 },
-                Action::Resolve { .. } => panic!("no names here"),
+                Action::Resolve { .. } | Action::Router { .. } => panic!("no names and no router here"),
             }
         }
     }

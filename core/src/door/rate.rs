@@ -4,16 +4,26 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::crypto;
+use crate::sam::Destination;
 use crate::time::Time;
 
-/// Whom a limit is for: an IPv4 address, or the /64 of an IPv6 address, of which one host has all.
+/// Whom a limit is for: an IPv4 address, the /64 of an IPv6 address, of which one host has all, or an I2P
+/// destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     V4([u8; 4]),
     V6([u8; 8]),
+    /// A hash of an I2P destination. These cost their owner nothing but time.
+    I2p([u8; 8]),
 }
 
 impl Source {
+    pub(crate) fn of_destination(destination: &Destination) -> Self {
+        let hash = crypto::hash(&[destination.to_string().as_bytes()]);
+        Self::I2p(*hash.first_chunk().expect("a hash has 32 bytes"))
+    }
+
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self::V4(v4.octets()),

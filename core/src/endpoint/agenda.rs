@@ -44,6 +44,8 @@ pub enum Reason {
     HalfOpen,
     /// A stream stands in the middle of a packet.
     Partial,
+    /// The I2P router is to be asked again, or owes an answer.
+    Router,
 }
 
 /// Whose a timer is.
@@ -53,6 +55,8 @@ pub(super) enum Timer {
     HalfOpen(u32),
     Stream(StreamId),
     Tombstone(PublicKey),
+    /// The I2P router.
+    Router,
 }
 
 #[derive(Default)]

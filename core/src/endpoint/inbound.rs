@@ -63,7 +63,9 @@ pub(crate) fn our_limits(limits: &Limits) -> PeerLimits {
 impl Endpoint {
     /// A first packet. Returns whether it was answered; everything else is dropped in silence.
     pub(super) fn on_init(&mut self, now: Time, via: Via, transport: Transport, init: &Init<'_>) -> bool {
-        if init.header.class != Class::Open || init.header.transport != transport {
+        // Who is anonymous comes over I2P alone.
+        let anonymous = Class::Anonymous == init.header.class;
+        if init.header.transport != transport || (anonymous && transport != Transport::I2p) {
             return false;
         }
         if !self.mac1.verify(init.before_mac1, &init.mac1) {
@@ -157,6 +159,9 @@ impl Endpoint {
             return None;
         }
         let session = id.and_then(|id| self.sessions.get(&id));
+        if session.is_some_and(|session| !session.admits(init.header.class, transport)) {
+            return None;
+        }
         if session.is_some_and(|session| session.is_outdated(transport, hello.my_half, hello.dial_no)) {
             return None;
         }
@@ -196,7 +201,7 @@ impl Endpoint {
         };
         let refused = refused.is_some();
         let known = session.is_some() || self.accept.names(&key);
-        let patience = self.shared.config.limits.handshake_deadline;
+        let patience = self.shared.config.handshake_deadline_of(transport);
         let patience = session.map_or(patience, |it| it.renewal_patience(hello.renews, patience, &self.shared.config));
         self.make_room(source, known)?;
         if refused {
@@ -257,6 +262,7 @@ impl Endpoint {
             transport,
             via,
             initiator: false,
+            peer_class: Some(init.header.class),
             dial_no: hello.dial_no,
             renews: hello.renews,
             peer_half: hello.my_half,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::router::Router;
 use super::streams::Streams;
 use super::whereabouts::Whereabouts;
 use crate::config::Config;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) random: Randomness,
     pub(crate) indices: BTreeMap<u32, IndexOwner>,
     pub(crate) streams: Streams,
+    /// The I2P router, when the configuration names one.
+    pub(crate) router: Option<Router>,
     pub(crate) whereabouts: Whereabouts,
     /// What responders under load gave us.
     pub(crate) cookies: CookieJar,
@@ -55,7 +58,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Config, identity: Identity, seed: &[u8; 32]) -> Self {
+        let router = config.i2p.as_ref().map(|_| Router::new());
         Self {
+            router,
             config,
             identity,
             random: Randomness::new(seed),
@@ -73,6 +78,10 @@ impl Shared {
     fn next_handle(&mut self) -> u64 {
         self.handles += 1;
         self.handles
+    }
+
+    pub(super) fn next_stream(&mut self) -> StreamId {
+        StreamId(self.next_handle())
     }
 
     pub(crate) fn next_session(&mut self) -> SessionId {
@@ -105,20 +114,21 @@ impl Shared {
     }
 
     pub(crate) fn open_stream(&mut self, now: Time, session: SessionId, to: SocketAddr) -> StreamId {
-        let stream = StreamId(self.next_handle());
+        let stream = self.next_stream();
         self.streams.insert_dialled(now, stream, session, Source::of(to.ip()));
         self.act(Action::OpenStream { stream, to });
         stream
     }
 
     pub(crate) fn accept_stream(&mut self, now: Time, source: Source) -> StreamId {
-        let stream = StreamId(self.next_handle());
+        let stream = self.next_stream();
         self.streams.insert_accepted(now, stream, source);
         stream
     }
 
     /// Lets go of a stream; what was sealed before still goes out when the stream takes it.
     pub(crate) fn close_stream(&mut self, stream: StreamId) {
+        self.forget_sam(stream);
         if self.streams.begin_close(stream) {
             self.act(Action::CloseStream { stream });
         }

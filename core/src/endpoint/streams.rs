@@ -4,7 +4,10 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use zeroize::{Zeroize, Zeroizing};
+
 use crate::carrier::{Reassembler, SendBuffer};
+use crate::config::Transport;
 use crate::door::Source;
 use crate::io::{SessionId, StreamId};
 use crate::time::Time;
@@ -27,6 +30,8 @@ pub(crate) enum StreamOwner {
     Dialled(SessionId),
     /// Carries paths of this session: several epochs while keys are renewed.
     Path(SessionId),
+    /// Speaks SAM with the I2P router, which may make a stream to a peer of it.
+    Sam,
     /// Let go of; only what was sealed before still goes out.
     Closing,
 }
@@ -45,6 +50,7 @@ enum Write {
 
 pub(crate) struct Stream {
     pub(crate) owner: StreamOwner,
+    transport: Transport,
     /// When it was opened or accepted.
     pub(crate) since: Time,
     /// Where the other end is.
@@ -55,6 +61,10 @@ pub(crate) struct Stream {
     watched: bool,
     input: Option<Reassembler>,
     output: SendBuffer,
+    /// What is to be written before the packets. It may be secret.
+    lines: Zeroizing<Vec<u8>>,
+    /// Whether anything came.
+    heard: bool,
     write: Write,
     queued: bool,
 }
@@ -73,6 +83,31 @@ impl Streams {
     pub(super) fn insert_dialled(&mut self, now: Time, id: StreamId, session: SessionId, source: Source) {
         let input = Reassembler::new(MAX_STREAM_PACKET, MAX_STREAM_PACKET);
         self.insert(now, id, StreamOwner::Dialled(session), Write::Opening, input, source);
+    }
+
+    /// Until it is handed over it carries lines.
+    pub(super) fn insert_sam(&mut self, now: Time, id: StreamId, source: Source) {
+        let input = Reassembler::new(UDP_HANDSHAKE_LEN, UDP_HANDSHAKE_LEN);
+        self.insert(now, id, StreamOwner::Sam, Write::Opening, input, source);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.transport = Transport::I2p;
+        }
+    }
+
+    /// The router says that what follows goes to the peer that was dialled.
+    pub(super) fn hand_over_dialled(&mut self, id: StreamId, session: SessionId) {
+        self.set_owner(id, StreamOwner::Dialled(session));
+        self.put_input(id, Reassembler::new(MAX_STREAM_PACKET, MAX_STREAM_PACKET));
+    }
+
+    /// The router says that what follows comes from a peer.
+    pub(super) fn hand_over_accepted(&mut self, now: Time, id: StreamId, source: Source) {
+        self.set_owner(id, StreamOwner::Unproven);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            (stream.since, stream.source) = (now, source);
+            self.unproven.insert(id);
+            self.unproven_by_source.insert((source, id));
+        }
     }
 
     /// Until it is proven it takes short packets alone.
@@ -95,12 +130,15 @@ impl Streams {
         let (output, input) = (SendBuffer::new(), Some(input));
         let stream = Stream {
             owner,
+            transport: Transport::Tcp,
             since: now,
             source,
             partial_since: None,
             watched: false,
             input,
             output,
+            lines: Zeroizing::default(),
+            heard: false,
             write,
             queued: false,
         };
@@ -123,6 +161,20 @@ impl Streams {
     /// Where the other end of a stream is.
     pub(crate) fn source(&self, id: StreamId) -> Option<Source> {
         self.streams.get(&id).map(|stream| stream.source)
+    }
+
+    pub(crate) fn transport(&self, id: StreamId) -> Option<Transport> {
+        self.streams.get(&id).map(|stream| stream.transport)
+    }
+
+    /// Whether anything came that the other end sent.
+    pub(crate) fn heard(&self, id: StreamId) -> bool {
+        self.streams.get(&id).is_some_and(|stream| stream.heard)
+    }
+
+    /// Whether a stream of this transport carries a path.
+    pub(crate) fn carries_path(&self, transport: Transport) -> bool {
+        self.streams.values().any(|it| it.transport == transport && matches!(it.owner, StreamOwner::Path(_)))
     }
 
     pub(crate) fn since(&self, id: StreamId) -> Option<Time> {
@@ -170,7 +222,9 @@ impl Streams {
     /// Takes the reassembler out, so that what a packet leads to may touch the table. `None` when
     /// there is no such stream.
     pub(crate) fn take_input(&mut self, id: StreamId) -> Option<Reassembler> {
-        self.streams.get_mut(&id)?.input.take()
+        let stream = self.streams.get_mut(&id)?;
+        stream.heard = true;
+        stream.input.take()
     }
 
     pub(crate) fn put_input(&mut self, id: StreamId, input: Reassembler) {
@@ -202,10 +256,22 @@ impl Streams {
         pushed
     }
 
+    /// Appends a line of the protocol that comes before the packets.
+    pub(crate) fn push_line(&mut self, id: StreamId, line: &[u8]) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            // Grown in a new place, as a secret would stay in the old one.
+            let mut lines = Zeroizing::new(Vec::with_capacity(stream.lines.len() + line.len()));
+            lines.extend_from_slice(&stream.lines);
+            lines.extend_from_slice(line);
+            stream.lines = lines;
+        }
+        self.queue(id);
+    }
+
     fn queue(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(&id)
             && stream.write == Write::Idle
-            && !stream.output.is_empty()
+            && !(stream.output.is_empty() && stream.lines.is_empty())
             && !stream.queued
         {
             stream.queued = true;
@@ -218,7 +284,13 @@ impl Streams {
         let Some(stream) = self.streams.get_mut(&id) else { return false };
         let Write::Offered(offered) = stream.write else { return false };
         let len = len.min(offered);
-        stream.output.advance(len);
+        if stream.lines.is_empty() {
+            stream.output.advance(len);
+        } else if len < stream.lines.len() {
+            stream.lines.drain(..len);
+        } else {
+            stream.lines.zeroize();
+        }
         stream.write = if len < offered { Write::Blocked } else { Write::Idle };
         self.queue(id);
         self.finished(id)
@@ -233,17 +305,18 @@ impl Streams {
         }
     }
 
-    /// The next stream to write to; its bytes are appended to `buf`.
-    pub(crate) fn poll_write(&mut self, buf: &mut Vec<u8>) -> Option<StreamId> {
+    /// The next stream to write to; its bytes are appended to `buf`. The second is whether they may be secret.
+    pub(crate) fn poll_write(&mut self, buf: &mut Vec<u8>) -> Option<(StreamId, bool)> {
         while let Some(id) = self.ready.pop_front() {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             stream.queued = false;
-            let unsent = stream.output.unsent();
+            let secret = !stream.lines.is_empty();
+            let unsent = if secret { &stream.lines[..] } else { stream.output.unsent() };
             let chunk = &unsent[..unsent.len().min(WRITE_CHUNK)];
             if stream.write == Write::Idle && !chunk.is_empty() {
                 buf.extend_from_slice(chunk);
                 stream.write = Write::Offered(chunk.len());
-                return Some(id);
+                return Some((id, secret));
             }
         }
         None

@@ -1,19 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::sam::tests::destination;
 
 const KEY: &str = "a4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dq";
 
 fn key() -> PublicKey {
     PublicKey::from([7; 32])
-}
-
-/// A public destination with a certificate of `content` bytes, and `more` behind it.
-fn destination(content: u8, more: usize) -> String {
-    let mut bytes = vec![0x5a; 384];
-    bytes.extend([5, 0, content]);
-    bytes.extend(vec![1; usize::from(content) + more]);
-    i2p_base64().encode(&bytes)
 }
 
 fn host() -> impl Strategy<Value = Host> {
@@ -33,6 +26,7 @@ fn place() -> impl Strategy<Value = (Option<Host>, Option<u16>, Option<u16>)> {
 fn link() -> impl Strategy<Value = Link> {
     let b32 = any::<[u8; 32]>().prop_map(|hash| format!("{}.b32.i2p", base32().encode(&hash)));
     let i2p = prop_oneof![b32, (0u8..10).prop_map(|content| destination(content, 0))];
+    let i2p = i2p.prop_map(|text| text.parse().unwrap());
     let invite = (any::<[u8; 8]>(), any::<[u8; 32]>())
         .prop_filter("zero is no invite", |(id, _)| *id != [0; 8])
         .prop_map(|(id, secret)| Invite::new(id, secret));
@@ -70,7 +64,7 @@ fn the_text_of_links() {
     let direct = Link::direct(key(), "[2001:db8::1]:4000".parse().unwrap());
     let invited = Link { tcp_port: Some(443), ..direct.clone() }.with_invite(Invite::new([1; 8], [2; 32]));
     let udp = Link { tcp_port: None, host: Some(Host::Name("example.org".into())), ..direct.clone() };
-    let tcp = Link { udp_port: None, i2p: Some(format!("{}.b32.i2p", &KEY)), ..direct.clone() };
+    let tcp = Link { udp_port: None, i2p: Some(format!("{KEY}.b32.i2p").parse().unwrap()), ..direct.clone() };
     let hidden = Link { host: None, ..tcp.clone() };
     let texts = [direct, invited, udp, tcp, hidden].map(|link| link.to_string().replace(KEY, "KEY")).join("\n");
     insta::assert_snapshot!(texts, @r"
@@ -164,11 +158,11 @@ fn t4_an_i2p_name_is_never_a_host() {
 
 #[test]
 fn t8_a_private_destination_is_refused() {
-    // Mutation: `Greater => Ok(text.to_owned())` in `read_destination` makes this fail.
+    // Mutation: leaving out `DestinationError::Excess` in `Destination::from_str` makes this fail.
     let read = |text: String| format!("burdock://{KEY}?i2p={text}").parse::<Link>();
     assert_eq!(destination(4, 0).len(), 524);
     assert!(read(destination(4, 0)).is_ok() && read(destination(0, 0)).is_ok());
-    assert_eq!(read(destination(4, 256 + 32)), Err(LinkError::I2pExcess));
+    assert_eq!(read(destination(4, 256 + 32)), Err(LinkError::I2p(DestinationError::Excess)));
 }
 
 #[test]

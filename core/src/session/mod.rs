@@ -1,13 +1,14 @@
 //! The relation to one peer: it outlives paths, handshakes and reconnects.
 //!
 //! A session is composed of small machines. [`dial`] runs one attempt at the whole ladder of
-//! transports; [`path`] is one live way to carry packets; [`switch`] decides which path is used;
+//! transports, with [`handshakes`]; [`path`] is one live way to carry packets; [`switch`] decides which path is used;
 //! [`transmit`] fills packets and [`receive`] takes them apart; [`Channels`] holds what the
 //! application sends and takes, and knows nothing of paths. This file has the session's own life.
 
 mod address;
 mod dial;
 mod ending;
+mod handshakes;
 mod health;
 mod path;
 mod receive;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use crate::accept::CameBy;
 use crate::channel::Channels;
 use crate::code::Code;
-use crate::config::Transport;
+use crate::config::{Class, Transport};
 use crate::crypto::Secret;
 use crate::door::Allowance;
 use crate::endpoint::{IndexOwner, Shared, StreamOwner};
@@ -36,7 +37,8 @@ use crate::update::{Progress, ProgressStatus, Quality, Stage, State, Status, Upd
 use crate::wire::payload::PeerLimits;
 
 pub(crate) use address::Heard;
-use dial::{Attempt, Pending};
+use dial::Attempt;
+use handshakes::Pending;
 pub(crate) use path::{Established, Via, order_of};
 use path::{Liveness, Path};
 #[cfg(test)]
@@ -107,6 +109,8 @@ pub(crate) struct Session {
     takeovers: Takeovers,
     /// What let the peer in last; it names this in each handshake.
     invite: Option<CameBy>,
+    /// What the peer is, once it said so.
+    peer_class: Option<Class>,
     /// How to dial the peer; `None` when it dials us.
     target: Option<Link>,
     life: Life,
@@ -150,6 +154,7 @@ impl Session {
             met: Time::ZERO,
             takeovers: Takeovers::default(),
             invite: None,
+            peer_class: None,
             target,
             life,
             closing: None,
@@ -350,6 +355,13 @@ impl Session {
         }
     }
 
+    /// Whether the peer may come as one of this class by this transport. It keeps its class, and one that we know by an I2P
+    /// destination alone is not answered anywhere else.
+    pub(crate) fn admits(&self, class: Class, transport: Transport) -> bool {
+        let hidden = self.target.as_ref().is_some_and(|link| link.host.is_none());
+        self.peer_class.is_none_or(|known| known == class) && (!hidden || transport == Transport::I2p)
+    }
+
     /// Whether a handshake of this number, or a later one, has led to a path: it is a replay, or too
     /// late to be of use.
     pub(crate) fn is_outdated(&self, transport: Transport, peer_half: u64, dial_no: u32) -> bool {
@@ -403,6 +415,7 @@ impl Session {
         }
         self.peer_half = Some(established.peer_half);
         self.met = self.met.max(established.begun);
+        self.peer_class = self.peer_class.or(established.peer_class);
         let dials = if established.initiator { &mut self.own_dials } else { &mut self.peer_dials };
         dials[transport as usize] = established.dial_no;
         let PeerLimits { max_message, session_credit, channel_credit, .. } = established.limits;

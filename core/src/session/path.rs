@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::address::{Address, Heard};
 use super::health::Meter;
 use super::renew::EpochKeys;
-use crate::config::{Config, Transport};
+use crate::config::{Class, Config, Transport};
 use crate::io::StreamId;
 use crate::recovery::{AckTracker, Carrier, FixedWindow, MAX_ACK_DELAY, Recovery, Rtt};
 use crate::rng::Randomness;
@@ -45,6 +45,8 @@ pub(crate) struct Established {
     pub(crate) transport: Transport,
     pub(crate) via: Via,
     pub(crate) initiator: bool,
+    /// What the peer is, when it said so: its own handshakes do.
+    pub(crate) peer_class: Option<Class>,
     pub(crate) dial_no: u32,
     /// Our index of the path whose keys it renews; 0 for none.
     pub(crate) renews: u32,
@@ -160,16 +162,24 @@ impl Path {
     /// How long an answer may be overdue before another path is sought: about three probe
     /// timeouts (1 + 2 + 4 periods).
     fn suspect_after(&self, config: &Config) -> Duration {
-        let floor = Duration::from_millis(if self.transport.is_stream() { 2_000 } else { 500 });
-        (self.recovery.pto_period() * 7).max(floor).min(config.silence / 2)
+        let floor = Duration::from_millis(match self.transport {
+            Transport::Udp => 500,
+            Transport::Tcp => 2_000,
+            Transport::I2p => 20_000,
+        });
+        (self.recovery.pto_period() * 7).max(floor).min(config.silence_of(self.transport) / 2)
     }
 
     /// How long an answer may be overdue before the path is given up: about five probe timeouts
-    /// (31 periods), but no shorter than a blink of the Wi-Fi and no longer than the configured
+    /// (31 periods), but no shorter than a blink of the Wi-Fi, or of tunnels, and no longer than the configured
     /// silence.
     fn dead_after(&self, config: &Config) -> Duration {
-        let floor = Duration::from_secs(if self.transport.is_stream() { 6 } else { 3 });
-        (self.recovery.pto_period() * 31).max(floor).min(config.silence)
+        let floor = Duration::from_secs(match self.transport {
+            Transport::Udp => 3,
+            Transport::Tcp => 6,
+            Transport::I2p => 60,
+        });
+        (self.recovery.pto_period() * 31).max(floor).min(config.silence_of(self.transport))
     }
 
     /// When the path becomes suspect or dead, while something is unanswered. One that is replaced
@@ -187,7 +197,7 @@ impl Path {
 
     /// When an idle path is to be asked for a sign of life.
     pub(crate) fn heartbeat_at(&self, config: &Config) -> Option<Time> {
-        (config.heartbeat && !self.ping_due).then(|| self.asked + config.silence / 3)
+        (config.heartbeat && !self.ping_due).then(|| self.asked + config.silence_of(self.transport) / 3)
     }
 }
 

@@ -9,7 +9,7 @@
 
 use core::time::Duration;
 
-use super::dial::Role;
+use super::handshakes::Role;
 use super::{Life, Path, Session, Via};
 use crate::code::Code;
 use crate::config::{Config, MAX_PATHS};
@@ -158,8 +158,10 @@ impl Session {
     /// How long a renewal of this path may take: as long as any handshake, or longer where the path is slow, up
     /// to where it would be given up for its silence.
     pub(crate) fn renewal_patience(&self, index: u32, usual: Duration, config: &Config) -> Duration {
-        let slow = self.paths.get(&index).map(|path| path.recovery.pto_period().saturating_mul(PATIENCE));
-        slow.map_or(usual, |slow| usual.max(slow.min(config.silence)))
+        self.paths.get(&index).map_or(usual, |path| {
+            let slow = path.recovery.pto_period().saturating_mul(PATIENCE);
+            usual.max(slow.min(config.silence_of(path.transport)))
+        })
     }
 
     /// The address of a path changed: what renews it goes there too.

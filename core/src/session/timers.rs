@@ -2,7 +2,7 @@
 
 use core::ops::Bound;
 
-use super::dial::Role;
+use super::handshakes::Role;
 use super::{Closing, Dial, Life, Liveness, Session};
 use crate::code::Code;
 use crate::endpoint::{Reason, Shared};
@@ -26,7 +26,7 @@ impl Session {
             Life::Dialling { .. } | Life::Up { .. } | Life::Gone => {}
         }
         if let Some(attempt) = self.attempt() {
-            at(Some(attempt.deadline), Reason::Attempt);
+            at(attempt.ends_at(), Reason::Attempt);
             at(attempt.next_rung, Reason::Fallback);
         }
         for pending in &self.pending {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use burdock_core::update::State as Stage;
 use burdock_core::{
-    AcceptPolicy, Class, Config, ConfigError, ConnectError, Event, Identity, Link, PublicKey, SessionId, Transport,
+    AcceptPolicy, Class, Config, ConfigError, ConnectError, Event, Identity, Link, PrivateDestination, PublicKey,
+    RouterState, SessionId, Transport,
 };
 use thiserror::Error;
 use tracing::Instrument;
@@ -14,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::session::Session;
 use crate::shared::{Phase, Shared, Signals};
-use crate::sockets::Sockets;
+use crate::sockets::{Open, Sockets};
 use crate::task::Task;
 use crate::updates::Updates;
 
@@ -39,7 +40,7 @@ pub enum BindError {
     #[error("the configuration cannot be used: {0}")]
     Config(#[from] ConfigError),
     /// The configuration is for an endpoint that must not have an address of its own.
-    #[error("an anonymous endpoint never listens on an address; use one of the class `open`")]
+    #[error("an anonymous endpoint never listens on an address; make it with `Endpoint::anonymous`")]
     Anonymous,
 }
 
@@ -54,13 +55,13 @@ impl Drop for Holder {
     }
 }
 
-/// UDP and TCP on one port, one identity, and any number of sessions.
+/// UDP and TCP on one port, I2P beside them or instead, one identity, and any number of sessions.
 ///
 /// Clones are the same endpoint. Sessions keep it alive; when it and they are dropped it ends.
 #[derive(Clone)]
 pub struct Endpoint {
     holder: Arc<Holder>,
-    local: SocketAddr,
+    local: Option<SocketAddr>,
     key: PublicKey,
 }
 
@@ -74,35 +75,69 @@ impl Endpoint {
     /// When the address cannot be had, the configuration is out of range or not for this driver,
     /// or the system has no randomness.
     pub async fn bind(addr: SocketAddr, config: Config, identity: Identity) -> Result<Self, BindError> {
-        Self::bind_with(addr, config, identity, getrandom::fill).await
+        Self::start(Some(addr), config, identity, None, getrandom::fill)
     }
 
-    /// [`bind`](Self::bind) with the source of the seed as an argument.
-    pub(crate) async fn bind_with(
+    /// [`bind`](Self::bind) for an endpoint with [`Config::i2p`] that keeps its I2P destination: `destination` is what
+    /// [`private_destination`](Self::private_destination) gave before. With `None` the router makes a new one.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub async fn bind_with_destination(
         addr: SocketAddr,
         config: Config,
         identity: Identity,
+        destination: Option<PrivateDestination>,
+    ) -> Result<Self, BindError> {
+        Self::start(Some(addr), config, identity, destination, getrandom::fill)
+    }
+
+    /// An endpoint of the class [`Anonymous`](Class::Anonymous): it has no socket but those to the SAM bridge that
+    /// [`Config::i2p`] names, and looks nothing up. The class is set for it.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub async fn anonymous(
+        config: Config,
+        identity: Identity,
+        destination: Option<PrivateDestination>,
+    ) -> Result<Self, BindError> {
+        let config = Config { class: Class::Anonymous, ..config };
+        Self::start(None, config, identity, destination, getrandom::fill)
+    }
+
+    fn start(
+        addr: Option<SocketAddr>,
+        config: Config,
+        identity: Identity,
+        destination: Option<PrivateDestination>,
         fill: impl FnOnce(&mut [u8]) -> Result<(), getrandom::Error>,
     ) -> Result<Self, BindError> {
-        if config.class == Class::Anonymous {
+        if config.class == Class::Anonymous && addr.is_some() {
             return Err(BindError::Anonymous);
         }
         let mut seed = Zeroizing::new([0; 32]);
         fill(&mut *seed).map_err(BindError::Random)?;
         let max_outcomes = config.limits.pending_messages;
-        let core = burdock_core::Endpoint::new(config, identity, *seed)?;
+        let mut core = burdock_core::Endpoint::new(config, identity, *seed)?;
+        if let Some(destination) = destination {
+            core.set_destination(destination);
+        }
         let key = core.public_key();
-        let sockets = Sockets::bind(addr)?;
-        let local = sockets.local;
+        let sockets = match addr {
+            Some(addr) => Sockets::Open(Box::new(Open::bind(addr)?)),
+            None => Sockets::None,
+        };
+        let local = sockets.local();
         let shared = Arc::new(Shared::new(core, max_outcomes));
         let span = tracing::info_span!("endpoint", ?key);
         tokio::spawn(Task::new(Arc::clone(&shared), sockets).run().instrument(span));
         Ok(Self { holder: Arc::new(Holder { shared }), local, key })
     }
 
-    /// The address that it listens on, with the port that was found.
+    /// The address that it listens on, with the port that was found; `None` for an anonymous one.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         self.local
     }
 
@@ -110,6 +145,35 @@ impl Endpoint {
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.key
+    }
+
+    /// How the I2P router does; `None` without one in the configuration.
+    #[must_use]
+    pub fn router(&self) -> Option<RouterState> {
+        self.shared().lock().core.router().cloned()
+    }
+
+    /// Waits until the router is in another state than `seen`, and returns that; `None` when there is no router or the
+    /// endpoint has ended.
+    ///
+    /// Cancel safe.
+    pub async fn router_changed(&self, seen: Option<&RouterState>) -> Option<RouterState> {
+        let shared = self.shared();
+        shared
+            .until(&shared.changed, || {
+                let state = shared.lock();
+                let router = state.core.router().cloned();
+                let news = router.is_none() || state.phase > Phase::Running || router.as_ref() != seen;
+                news.then(|| router.filter(|_| state.phase == Phase::Running))
+            })
+            .await
+    }
+
+    /// What makes our I2P destination ours, as text to be kept as secret as the identity; `None` before there is one.
+    #[must_use]
+    pub fn private_destination(&self) -> Option<Zeroizing<String>> {
+        let state = self.shared().lock();
+        state.core.private_destination().map(|private| Zeroizing::new(private.expose().to_owned()))
     }
 
     /// Who may open sessions from now on.
@@ -206,9 +270,9 @@ mod tests {
     // Mutation: dropping the `?` after `fill` makes this fail.
     #[tokio::test]
     async fn i4_no_randomness_is_an_error_not_a_fallback() {
-        let addr = "127.0.0.1:0".parse().unwrap();
+        let addr = "127.0.0.1:0".parse().ok();
         let broken = |_: &mut [u8]| Err(getrandom::Error::UNEXPECTED);
-        let made = Endpoint::bind_with(addr, Config::streamer(), Identity::from_bytes([1; 32]), broken).await;
+        let made = Endpoint::start(addr, Config::streamer(), Identity::from_bytes([1; 32]), None, broken);
         let Err(error) = made else { panic!("an endpoint without a seed") };
         assert!(error.to_string().starts_with("the system gave no random numbers: "), "{error}");
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burdock_core::update::{State as Stage, Status, Update, UpdateKind};
-use burdock_core::{AcceptPolicy, Action, Event, PublicKey, SessionId, Time};
+use burdock_core::{AcceptPolicy, Action, Event, PublicKey, RouterState, SessionId, Time};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
@@ -136,7 +136,9 @@ impl Shared {
             self.changed.notify_waiters();
         }
         let Some(slot) = state.sessions.get_mut(&session) else { return };
+        slot.status.seq = update.seq;
         match &update.kind {
+            UpdateKind::Progress(progress) => slot.status.progress = Some(progress.clone()),
             UpdateKind::Connected { .. } => slot.connected = true,
             UpdateKind::Message => slot.signals.messages.notify_waiters(),
             UpdateKind::Writable => slot.signals.writable.notify_waiters(),
@@ -154,6 +156,16 @@ impl Shared {
             updates.push(update);
         }
         slot.signals.updates.notify_waiters();
+    }
+
+    /// The I2P router is better or worse off: whoever waits for it looks again.
+    pub(crate) fn router_changed(&self, state: &RouterState) {
+        match state {
+            RouterState::Up { .. } => info!("I2P tunnels stand"),
+            RouterState::Down { code, retry_in_ms } => info!(%code, retry_in_ms, "no I2P"),
+            _ => debug!("I2P tunnels are asked for"),
+        }
+        self.changed.notify_waiters();
     }
 
     /// Has the task send what is left and end.

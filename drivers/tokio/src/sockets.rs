@@ -1,6 +1,7 @@
-//! UDP and TCP on one port.
+//! UDP and TCP on one port, or neither.
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -21,8 +22,14 @@ const BACKLOG: usize = 256;
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 << 10;
 
-/// The sockets of an endpoint.
-pub(crate) struct Sockets {
+/// What an endpoint listens on. An anonymous one has neither of these.
+pub(crate) enum Sockets {
+    Open(Box<Open>),
+    None,
+}
+
+/// The sockets of an open endpoint.
+pub(crate) struct Open {
     pub(crate) udp: UdpSocket,
     pub(crate) tcp: TcpListener,
     pub(crate) local: SocketAddr,
@@ -30,6 +37,44 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.open().map(|open| open.local)
+    }
+
+    pub(crate) fn open(&self) -> Option<&Open> {
+        if let Self::Open(open) = self { Some(open) } else { None }
+    }
+
+    pub(crate) fn open_mut(&mut self) -> Option<&mut Open> {
+        if let Self::Open(open) = self { Some(open) } else { None }
+    }
+
+    /// Until datagrams can be read. Cancel safe.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self.open() {
+            Some(open) => open.udp.readable().await,
+            None => pending().await,
+        }
+    }
+
+    /// Until datagrams that were kept can be sent. Cancel safe.
+    pub(crate) async fn writable(&self) {
+        match self.open().filter(|open| !open.backlog.is_empty()) {
+            Some(open) => drop(open.udp.writable().await),
+            None => pending().await,
+        }
+    }
+
+    /// The next stream that somebody opened. Cancel safe.
+    pub(crate) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        match self.open() {
+            Some(open) => open.tcp.accept().await,
+            None => pending().await,
+        }
+    }
+}
+
+impl Open {
     pub(crate) fn bind(addr: SocketAddr) -> Result<Self, BindError> {
         let mut tries = if addr.port() == 0 { PORT_TRIES } else { 1 };
         loop {
@@ -60,11 +105,6 @@ impl Sockets {
         Ok(())
     }
 
-    /// Whether datagrams wait for the socket to be writable.
-    pub(crate) fn is_blocked(&self) -> bool {
-        !self.backlog.is_empty()
-    }
-
     /// Sends what was kept, as far as the socket takes it. An error drops the one datagram.
     pub(crate) fn flush(&mut self) {
         while let Some((to, datagram)) = self.backlog.front() {
@@ -93,10 +133,12 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Opens a TCP stream from the address that the endpoint is bound to, if it is bound to one.
-pub(crate) async fn connect(local: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+/// Opens a TCP stream from the address that the endpoint is bound to, if it is bound to one. A program on this machine
+/// is reached from any.
+pub(crate) async fn connect(local: Option<SocketAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if !local.ip().is_unspecified() && local.is_ipv4() == to.is_ipv4() {
+    let local = local.filter(|local| !local.ip().is_unspecified() && local.is_ipv4() == to.is_ipv4());
+    if let Some(local) = local.filter(|local| !to.ip().is_loopback() || local.ip().is_loopback()) {
         socket.bind((local.ip(), 0).into())?;
     }
     socket.connect(to).await
@@ -157,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn any_port_is_one_port_for_both() {
-        let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let sockets = Open::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         assert_ne!(sockets.local.port(), 0);
         assert_eq!(sockets.tcp.local_addr().unwrap(), sockets.udp.local_addr().unwrap());
     }
@@ -166,7 +208,7 @@ mod tests {
     async fn a_port_in_use_is_named_with_its_transport() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = taken.local_addr().unwrap();
-        let Err(error) = Sockets::bind(addr) else { panic!("the port is taken") };
+        let Err(error) = Open::bind(addr) else { panic!("the port is taken") };
         let text = error.to_string();
         assert!(text.starts_with(&format!("cannot listen on TCP {addr}: ")), "{text}");
         assert!(text.ends_with("; choose another address or port"), "{text}");
@@ -174,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_socket_speaks_both_families() {
-        let Ok(mut both) = Sockets::bind("[::]:0".parse().unwrap()) else { return };
+        let Ok(mut both) = Open::bind("[::]:0".parse().unwrap()) else { return };
         let four = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         both.send(four.local_addr().unwrap(), b"hello").unwrap();
         both.udp.writable().await.unwrap();
@@ -189,21 +231,21 @@ mod tests {
 
     #[tokio::test]
     async fn the_other_family_is_unreachable_not_a_panic() {
-        let mut four = Sockets::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut four = Open::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let error = four.send("[::1]:9".parse().unwrap(), b"x").unwrap_err();
         assert_eq!(net_error(&error), NetError::Unreachable);
     }
 
     #[tokio::test]
     async fn nobody_there_is_refused() {
-        let local = "127.0.0.1:0".parse().unwrap();
+        let local = "127.0.0.1:0".parse().ok();
         let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         assert_eq!(net_error(&connect(local, gone).await.unwrap_err()), NetError::Refused);
     }
 
     #[tokio::test]
     async fn a_blocked_socket_keeps_some_and_drops_the_rest() {
-        let mut sockets = Sockets::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut sockets = Open::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let sink = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let to = sink.local_addr().unwrap();
         sockets.backlog.push_back((to, b"kept".to_vec()));
@@ -213,7 +255,7 @@ mod tests {
         assert_eq!(sockets.backlog.len(), BACKLOG);
         sockets.udp.writable().await.unwrap();
         sockets.flush();
-        assert!(!sockets.is_blocked());
+        assert!(sockets.backlog.is_empty());
         let mut buf = [0; 16];
         assert_eq!(sink.recv(&mut buf).await.unwrap(), 4, "the oldest goes first");
     }

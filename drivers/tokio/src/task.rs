@@ -67,13 +67,13 @@ impl Task {
             tokio::select! {
                 () = self.shared.work.notified() => {}
                 () = &mut sleep, if wake_at.is_some() => {}
-                ready = self.sockets.udp.readable() => match ready {
+                ready = self.sockets.readable() => match ready {
                     Ok(()) => self.receive(),
                     Err(_) => return, // The runtime is going away.
                 },
-                _ = self.sockets.udp.writable(), if self.sockets.is_blocked() => self.sockets.flush(),
+                () = self.sockets.writable() => self.flush(),
                 Some(ready) = self.streams.ready() => self.ready(ready),
-                accepted = self.sockets.tcp.accept(), if accepting => match accepted {
+                accepted = self.sockets.accept(), if accepting => match accepted {
                     Ok((socket, from)) => self.accepted(socket, canonical(from)),
                     Err(error) => {
                         debug!(%error, "cannot accept");
@@ -111,7 +111,7 @@ impl Task {
                 Action::Transmit { to, segment_size } => self.transmit(to, segment_size),
                 Action::OpenStream { stream, to } => {
                     debug!(stream = stream.get(), %to, "opening");
-                    self.streams.open(stream, self.sockets.local, to);
+                    self.streams.open(stream, self.sockets.local(), to);
                 }
                 Action::WriteStream { stream } => match self.streams.write(stream, &self.output) {
                     Ok(len) => self.shared.handle(Event::StreamWritten { stream, len }),
@@ -119,25 +119,34 @@ impl Task {
                 },
                 Action::CloseStream { stream } => self.streams.close(stream),
                 Action::Resolve { resolve, host, port } => self.streams.resolve(resolve, host, port),
+                Action::Router { state } => self.shared.router_changed(&state),
                 Action::Update { session, update } => self.shared.apply(session, update),
             }
         }
     }
 
     fn transmit(&mut self, to: SocketAddr, segment_size: Option<usize>) {
+        let Some(sockets) = self.sockets.open_mut() else { return };
         let size = segment_size.unwrap_or(self.output.len()).max(1);
         for datagram in self.output.chunks(size) {
-            if let Err(error) = self.sockets.send(to, datagram) {
+            if let Err(error) = sockets.send(to, datagram) {
                 debug!(%to, %error, "cannot send");
                 return self.shared.handle(Event::TransmitFailed { to, error: net_error(&error) });
             }
         }
     }
 
+    fn flush(&mut self) {
+        if let Some(sockets) = self.sockets.open_mut() {
+            sockets.flush();
+        }
+    }
+
     fn receive(&mut self) {
         let mut input = core::mem::take(&mut self.input);
         for _ in 0..READS {
-            match self.sockets.udp.try_recv_from(&mut input) {
+            let Some(sockets) = self.sockets.open() else { break };
+            match sockets.udp.try_recv_from(&mut input) {
                 Ok((len, from)) => self.handle(Event::Datagram { from: canonical(from), data: &mut input[..len] }),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // Some systems report here that an earlier datagram was refused, without saying

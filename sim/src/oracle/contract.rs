@@ -68,6 +68,7 @@ pub(crate) const fn name(action: &Action) -> &'static str {
         Action::WriteStream { .. } => "write_stream",
         Action::CloseStream { .. } => "close_stream",
         Action::Resolve { .. } => "resolve",
+        Action::Router { .. } => "router",
         Action::Update { .. } => "update",
     }
 }

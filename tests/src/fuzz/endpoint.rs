@@ -328,6 +328,7 @@ impl World {
                 self.lines.retain(|line| line.via != Via::Stream(stream));
             }
             Action::Resolve { resolve, .. } => self.resolves.push(resolve),
+            Action::Router { .. } => {}
             Action::Update { session, update } => self.told(session, update),
         }
     }

@@ -172,7 +172,7 @@ impl Pair {
                         self.post(1 - n, Wire::Closed(end, None));
                     }
                 }
-                Action::Resolve { .. } => panic!("no names here"),
+                Action::Resolve { .. } | Action::Router { .. } => panic!("no names and no router here"),
                 Action::Update { session, update } => self.nodes[n].updates.push((session, update)),
             }
         }

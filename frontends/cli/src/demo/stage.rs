@@ -83,7 +83,7 @@ impl Cast {
         let alice = endpoint(config.clone()).await?;
         let bob = endpoint(config).await?;
         bob.set_accept(AcceptPolicy::nobody().allow(alice.public_key()));
-        let relay = relay(bob.local_addr(), gate).await?;
+        let relay = relay(bob.local_addr().expect("it listens"), gate).await?;
         Ok(Self { alice, bob, relay })
     }
 
