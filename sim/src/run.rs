@@ -17,6 +17,9 @@ use crate::world::{Apps, Stage, World};
 const CHECK: u64 = 50_000;
 /// For handshakes, for what is still to be transferred, and for a timer that has backed off.
 const SLACK: Duration = Duration::from_secs(40);
+/// For a router that was asked for a session just before: the longest wait before the next question, for a session and
+/// then for callers, and what a router may take to say that nobody is there.
+const ROUTER: Duration = Duration::from_secs(60 + 60 + 15);
 /// After the end of all sessions, for packets under way and their answers.
 const GRACE: u64 = 5_000_000;
 /// How long the silence after that must last.
@@ -95,9 +98,13 @@ impl World {
     fn bound(&self) -> u64 {
         let of = |config: &burdock_core::Config| {
             let wait = (0..config.attempts).map(|n| config.backoff.wait(n)).max().unwrap_or_default();
-            config.silence + wait + 2 * config.attempt_deadline + SLACK
+            let silence = config.i2p.as_ref().map_or(config.silence, |i2p| i2p.silence.max(config.silence));
+            silence + wait + 2 * config.attempt_deadline + SLACK
         };
-        micros(self.scenario.hosts.iter().map(|host| of(&host.config)).max().unwrap_or_default())
+        let longest = self.scenario.hosts.iter().map(|host| of(&host.config)).max().unwrap_or_default();
+        let routers = self.scenario.hosts.iter().filter_map(|host| host.router.as_ref());
+        let router = routers.map(|router| ROUTER + router.build + 10 * self.scenario.tunnels.round_trip()).max();
+        micros(longest + router.unwrap_or_default())
     }
 
     /// How long the slowest clock stands still, having gone back.
@@ -249,6 +256,7 @@ impl World {
             }
         }
         self.table.merge(&self.net.attack.deeds);
+        self.table.merge(&self.net.i2p.deeds);
         let (hash, log) = self.trace.finish();
         Report {
             seed: self.scenario.seed,
@@ -260,6 +268,7 @@ impl World {
             messages: self.ledger.taken_count(),
             reconnects: self.resumed,
             amplification: self.amplification.worst,
+            beside: self.hidden.beside,
             table: self.table,
             log,
             told: self.told,

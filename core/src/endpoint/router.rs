@@ -20,13 +20,12 @@ use crate::time::Time;
 
 /// Streams that wait for callers. More than one, so that a second caller finds one while the first is handed over.
 const ACCEPTS: usize = 2;
-/// The waits before the router is asked again.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The waits before the router is asked again. A destination may not be used twice at once, and a router needs a
+/// moment to let go of a session: with their jitter the shortest is 3 s.
+const RETRY_FIRST: Duration = Duration::from_secs(6);
 const RETRY_CAP: Duration = Duration::from_secs(60);
 /// A SAM session that stood so long was sound: the waits begin anew.
 const PROVED_SOUND: Duration = Duration::from_secs(10);
-/// A destination may not be used twice at once, and a router needs a moment to let go of a session.
-const LET_GO: Duration = Duration::from_secs(3);
 /// A session that can reach nobody is only given up when it has had this long.
 const GIVEN_TIME: Duration = Duration::from_secs(600);
 /// So many destinations out of reach count as nobody.
@@ -384,7 +383,7 @@ impl Endpoint {
         router.retries = retries.saturating_add(1);
         router.unreachable.clear();
         let orphans = core::mem::take(&mut router.sockets);
-        let wait = wait(&mut self.shared, retries).max(LET_GO);
+        let wait = wait(&mut self.shared, retries);
         if let Some(router) = &mut self.shared.router {
             router.life = Life::Down { until: now + wait };
         }
