@@ -8,6 +8,7 @@ mod determinism;
 mod dialling;
 mod herd;
 mod i2p;
+mod probe;
 mod reconnect;
 mod seeds;
 mod sweep;

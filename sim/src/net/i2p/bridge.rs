@@ -149,7 +149,13 @@ impl Net {
             _ => None,
         });
         for (lie, per_mille) in lies.collect::<Vec<_>>() {
-            if self.i2p.strikes(host, per_mille) {
+            let apt = match lie {
+                Lie::OkThenSilence | Lie::OkThenGarbage => self.phase(host, end) == Some(Phase::Looking),
+                Lie::DuplicatedId => line.starts_with("SESSION"),
+                Lie::InvalidId => line.starts_with("STREAM"),
+                _ => true,
+            };
+            if apt && self.i2p.strikes(host, per_mille) {
                 self.i2p.did(match lie {
                     Lie::Garbage => "lie_garbage",
                     Lie::LongLine => "lie_long_line",
