@@ -24,8 +24,10 @@ const ROUTER: Duration = Duration::from_secs(60 + 60 + 15);
 const GRACE: u64 = 5_000_000;
 /// How long the silence after that must last.
 const QUIET: u64 = 60_000_000;
-/// How often an application dials again what has ended although it is wanted.
+/// How often an application dials again what has ended although it is wanted; where there are routers it may use up all
+/// attempts while the peer's builds its tunnels.
 const REDIALS: u32 = 8;
+const REDIALS_OVER_I2P: u32 = 60;
 
 /// How a run is written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,6 +118,8 @@ impl World {
     pub(crate) fn check(&mut self) -> Verdict {
         match self.stage {
             Stage::Healed { deadline, redials } => {
+                let routers = self.scenario.hosts.iter().any(|host| host.router.is_some());
+                let most = if routers { REDIALS_OVER_I2P } else { REDIALS };
                 let Some(open) = self.unfinished() else { return self.end_all() };
                 if self.now > deadline {
                     return broken("liveness", format!("healed long ago, but {open}"));
@@ -123,7 +127,7 @@ impl World {
                 for host in 0..self.hosts.len() {
                     for (to, by_name) in self.hosts[host].wanted.clone() {
                         let idle = |process: &crate::host::Process| !process.current.contains_key(&to);
-                        if self.hosts[host].process.as_ref().is_some_and(idle) && redials < REDIALS {
+                        if self.hosts[host].process.as_ref().is_some_and(idle) && redials < most {
                             self.table.event("redialled_when_healed");
                             let deadline = self.now + self.bound();
                             self.stage = Stage::Healed { deadline, redials: redials + 1 };

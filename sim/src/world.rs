@@ -444,6 +444,11 @@ impl World {
             Delivery::Data { host, end, mut data } => {
                 let Some(stream) = self.stream(host, end) else { return Ok(()) };
                 self.trace.step(self.now, host, "data", stream.get(), &data);
+                if !self.net.i2p.speaks_sam(end)
+                    && let Some(process) = &mut self.hosts[host].process
+                {
+                    process.heard = true;
+                }
                 self.raw_event(host, Event::StreamData { stream, data: &mut data })?;
                 self.net.recycle(data);
                 self.settle(host)

@@ -106,9 +106,20 @@ impl Net {
     /// Closes a socket when all is written.
     pub(super) fn hang_up(&mut self, now: u64, host: usize, end: EndRef, queue: &mut Queue<Item>) {
         if let Some(socket) = self.i2p.routers[host].sockets.get_mut(&end) {
-            socket.phase = Phase::Over;
             socket.closing = true;
+            self.ignore(now, host, end, queue);
             self.flush_socket(now, host, end, queue);
+        }
+    }
+
+    /// Reads nothing more from a socket; a session ends with its own.
+    fn ignore(&mut self, now: u64, host: usize, end: EndRef, queue: &mut Queue<Item>) {
+        let before = self.phase(host, end);
+        self.set_phase(host, end, Phase::Over);
+        if let Some(Phase::Control { id }) = before
+            && self.i2p.routers[host].sessions.get(&id).is_some_and(|session| session.control == end)
+        {
+            self.end_session(now, host, &id, queue);
         }
     }
 
@@ -211,7 +222,7 @@ impl Net {
                 if matches!(lie, Lie::OkThenSilence | Lie::OkThenGarbage) && words == "STREAM STATUS" {
                     self.i2p.lines.remove(&end.conn);
                 }
-                self.set_phase(host, end, Phase::Over);
+                self.ignore(now, host, end, queue);
             }
             _ => self.hang_up(now, host, end, queue),
         }
