@@ -260,7 +260,11 @@ impl World {
                     format!("host {host} dialled host {peer} and is connected to another")
                 })?;
                 if !inbound && transport > self.updates.best(key).unwrap_or(transport) {
-                    self.table.event(if transport == Transport::Tcp { "fallback_udp_to_tcp" } else { "fallback_to_i2p" });
+                    self.table.event(if transport == Transport::Tcp {
+                        "fallback_udp_to_tcp"
+                    } else {
+                        "fallback_to_i2p"
+                    });
                 }
                 self.unblock(host, session, peer)?;
             }

@@ -333,10 +333,15 @@ impl Swarm {
                 let slow = |draws: &mut Draws| RouterTrouble::SlowTunnels { build: build(draws) };
                 self.on_routers(family, draws, |_| Some(120_000), slow);
             }
-            Family::NoTunnels => self.on_routers(family, draws, |_| Some(40_000), |draws| {
-                let with = draws.pick(&[Refused::CantReachPeer, Refused::Timeout, Refused::I2pError]);
-                if draws.one_in(3) { RouterTrouble::Unpublished } else { RouterTrouble::Refuses { with } }
-            }),
+            Family::NoTunnels => self.on_routers(
+                family,
+                draws,
+                |_| Some(40_000),
+                |draws| {
+                    let with = draws.pick(&[Refused::CantReachPeer, Refused::Timeout, Refused::I2pError]);
+                    if draws.one_in(3) { RouterTrouble::Unpublished } else { RouterTrouble::Refuses { with } }
+                },
+            ),
             Family::DeadTunnels => {
                 let lasts = |trouble: &RouterTrouble| (*trouble == RouterTrouble::Silent).then_some(60_000);
                 let dead = |draws: &mut Draws| draws.pick(&[&RouterTrouble::Rebuilt, &RouterTrouble::Silent]).clone();
@@ -344,28 +349,37 @@ impl Swarm {
             }
             Family::BridgeGone => {
                 let lasts = |trouble: &RouterTrouble| (*trouble == RouterTrouble::Down).then_some(60_000);
-                let gone =
-                    |draws: &mut Draws| draws.pick(&[&RouterTrouble::Down, &RouterTrouble::Down, &RouterTrouble::Forgets]);
+                let gone = |draws: &mut Draws| {
+                    draws.pick(&[&RouterTrouble::Down, &RouterTrouble::Down, &RouterTrouble::Forgets])
+                };
                 self.on_routers(family, draws, lasts, |draws| gone(draws).clone());
             }
             Family::BridgeStalls => self.on_routers(family, draws, |_| Some(40_000), |_| RouterTrouble::Stalled),
-            Family::BridgeLies => self.on_routers(family, draws, |_| Some(60_000), |draws| {
-                let lies = [
-                    Lie::Garbage,
-                    Lie::LongLine,
-                    Lie::OkInMessage,
-                    Lie::DuplicatedId,
-                    Lie::InvalidId,
-                    Lie::OkThenSilence,
-                    Lie::OkThenGarbage,
-                    Lie::End,
-                    Lie::Verbose,
-                ];
-                RouterTrouble::Lies { lie: draws.pick(&lies), per_mille: draws.pick(&[50, 300, 700]) }
-            }),
-            Family::MuteCallers => self.on_routers(family, draws, |_| None, |draws| {
-                RouterTrouble::MuteCallers { streams: draws.pick(&[1, 3, 20]) }
-            }),
+            Family::BridgeLies => self.on_routers(
+                family,
+                draws,
+                |_| Some(60_000),
+                |draws| {
+                    let lies = [
+                        Lie::Garbage,
+                        Lie::LongLine,
+                        Lie::OkInMessage,
+                        Lie::DuplicatedId,
+                        Lie::InvalidId,
+                        Lie::OkThenSilence,
+                        Lie::OkThenGarbage,
+                        Lie::End,
+                        Lie::Verbose,
+                    ];
+                    RouterTrouble::Lies { lie: draws.pick(&lies), per_mille: draws.pick(&[50, 300, 700]) }
+                },
+            ),
+            Family::MuteCallers => self.on_routers(
+                family,
+                draws,
+                |_| None,
+                |draws| RouterTrouble::MuteCallers { streams: draws.pick(&[1, 3, 20]) },
+            ),
             Family::SlowReader => {
                 let host = usize::from(draws.one_in(2));
                 let batch = u32::try_from(draws.between(1, 20)).expect("at most 20");

@@ -189,7 +189,13 @@ impl Lab {
     /// When the process of a host connected to its SAM bridge.
     #[must_use]
     pub fn bridge_knocks(&self, host: usize) -> Vec<Time> {
-        self.world.net.knocks.iter().filter(|knock| (knock.from, knock.to) == (host, host)).map(|knock| knock.at).collect()
+        self.world
+            .net
+            .knocks
+            .iter()
+            .filter(|knock| (knock.from, knock.to) == (host, host))
+            .map(|knock| knock.at)
+            .collect()
     }
 
     /// Lets the oracles forget the packets that they have seen: in a run of weeks, what is still

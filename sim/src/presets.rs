@@ -5,8 +5,8 @@ use core::time::Duration;
 use burdock_core::{Class, Config, I2p};
 
 use crate::scenario::{
-    Accept, Ending, Family, Fault, FaultKind, Forgery, Host, Link, OffPath, Op, Protocol, Reader, Scenario, Trouble,
-    Router, Tunnels, Verdict, Way, What,
+    Accept, Ending, Family, Fault, FaultKind, Forgery, Host, Link, OffPath, Op, Protocol, Reader, Router, Scenario,
+    Trouble, Tunnels, Verdict, Way, What,
 };
 
 /// What has become of a peer that does not answer.

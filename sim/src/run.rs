@@ -213,8 +213,8 @@ impl World {
 
     /// Whether the last session of `host` with `peer` ended before the peer could be told.
     fn was_cut_short(&self, host: usize, peer: usize) -> bool {
-        let sessions = self.hosts[host].process.iter().flat_map(|process| process.sessions.values());
-        let last = sessions.filter(|session| session.peer == peer).next_back();
+        let mut sessions = self.hosts[host].process.iter().flat_map(|process| process.sessions.values());
+        let last = sessions.rfind(|session| session.peer == peer);
         last.and_then(|session| session.closed).is_some_and(|code| matches!(code, Code::CloseTimeout | Code::GaveUp))
     }
 

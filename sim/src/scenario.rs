@@ -566,7 +566,14 @@ impl Scenario {
     }
 
     /// The link by which one host dials another, as the one makes it known; over I2P at `destination`.
-    pub(crate) fn link_to(&self, from: usize, to: usize, key: PublicKey, by_name: bool, destination: Destination) -> burdock_core::Link {
+    pub(crate) fn link_to(
+        &self,
+        from: usize,
+        to: usize,
+        key: PublicKey,
+        by_name: bool,
+        destination: Destination,
+    ) -> burdock_core::Link {
         let mut link = burdock_core::Link::direct(key, address(to));
         if by_name {
             link.host = Some(burdock_core::Host::Name(self.hosts[to].name.clone()));

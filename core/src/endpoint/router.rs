@@ -202,7 +202,7 @@ impl Endpoint {
         match &router.life {
             Life::Down { until } if *until <= now => {
                 let id = format!("burdock{:016x}", shared.random.half()).parse::<SamId>().expect("letters and digits");
-                let socket = Socket::control(id.clone(), router.identity.clone(), config.tunnels.clone());
+                let socket = Socket::control(id.clone(), router.identity.clone(), config.tunnels);
                 let control = shared.open_sam(now, socket, Purpose::Control, Source::of(config_ip(shared)));
                 if let Some(router) = &mut shared.router {
                     router.life = Life::Opening { control, id };

@@ -179,8 +179,12 @@ mod tests {
         let link = Link { key, host: None, udp_port: None, tcp_port: None, i2p, invite: None };
         endpoint.connect(Time::ZERO, &link).unwrap();
         endpoint.handle(Time::ZERO, Event::Tick);
-        let action = endpoint.poll_action(Time::ZERO, &mut Vec::new());
-        let Some(Action::OpenStream { stream, to }) = action else { panic!("{action:?}") };
+        let mut actions = core::iter::from_fn(|| endpoint.poll_action(Time::ZERO, &mut Vec::new()));
+        let opened = actions.find_map(|action| match action {
+            Action::OpenStream { stream, to } => Some((stream, to)),
+            _ => None,
+        });
+        let (stream, to) = opened.expect("its SAM session");
         let local = About { peer: None, ..about(&config) };
         hidden.acts(local, &Action::OpenStream { stream, to }, &[], None).unwrap();
         let beside = SocketAddr::new(to.ip(), to.port() + 1);

@@ -19,7 +19,13 @@ const fn secs(secs: u64) -> Duration {
 }
 
 /// Something is wrong with the router of `host`.
-fn troubled(scenario: Scenario, host: usize, trouble: RouterTrouble, from: Duration, until: Option<Duration>) -> Scenario {
+fn troubled(
+    scenario: Scenario,
+    host: usize,
+    trouble: RouterTrouble,
+    from: Duration,
+    until: Option<Duration>,
+) -> Scenario {
     scenario.faulty(Family::NoTunnels, FaultKind::Router { host, trouble }, from, until)
 }
 
@@ -278,8 +284,12 @@ fn c1_e16_a_bridge_that_is_not_there_is_asked_less_and_less_often_and_never_in_s
     let mut waits: Vec<Vec<Duration>> = Vec::new();
     for seed in 0..50 {
         let report = hopeless(seed, ALICE, RouterTrouble::Down);
-        let knocks: Vec<Time> =
-            report.knocks.iter().filter(|knock| (knock.from, knock.to) == (ALICE, ALICE)).map(|knock| knock.at).collect();
+        let knocks: Vec<Time> = report
+            .knocks
+            .iter()
+            .filter(|knock| (knock.from, knock.to) == (ALICE, ALICE))
+            .map(|knock| knock.at)
+            .collect();
         reached("C1", "attempts of one client in 10 minutes", knocks.len() as u32);
         let gaps = knocks.windows(2).map(|pair| pair[1].saturating_since(pair[0]));
         for (n, gap) in gaps.enumerate() {

@@ -255,7 +255,9 @@ impl Net {
                     self.set_phase(host, end, Phase::Command);
                 }
             }
-            Phase::Command if line.starts_with("SESSION CREATE STYLE=STREAM ") => self.create(now, host, end, line, queue),
+            Phase::Command if line.starts_with("SESSION CREATE STYLE=STREAM ") => {
+                self.create(now, host, end, line, queue)
+            }
             Phase::Command if line.starts_with("STREAM CONNECT ") => self.look(now, host, end, line, queue),
             Phase::Command if line.starts_with("STREAM ACCEPT ") => self.accept(now, host, end, line, queue),
             Phase::Control { .. } if line == "NAMING LOOKUP NAME=ME" => {
@@ -290,7 +292,8 @@ impl Net {
         }
         let build = router.build() + self.i2p.below(host, 1_000);
         self.i2p.routers[host].leased_until = 0;
-        let session = Session { control: end, stands: false, accepting: Default::default(), callers: Default::default() };
+        let session =
+            Session { control: end, stands: false, accepting: Default::default(), callers: Default::default() };
         self.i2p.routers[host].sessions.insert(id.clone(), session);
         self.set_phase(host, end, Phase::Control { id });
         queue.push(now + build, I2pItem::Bridge { host, item: BridgeItem::Built { end } }.into());
@@ -356,7 +359,7 @@ impl Net {
             self.write_socket(now, host, end, format!("{}\n", caller).as_bytes(), queue);
             let side = StreamSide::Callee;
             self.set_phase(host, end, Phase::Stream { stream, side });
-            self.stream_taken(now, stream, host, end, queue);
+            self.stream_taken(now, stream, end, queue);
         }
     }
 
@@ -369,7 +372,9 @@ impl Net {
                 let Some(Phase::Control { id }) = self.phase(host, end) else { return };
                 let router = &mut self.i2p.routers[host];
                 let line = format!("SESSION STATUS RESULT=OK DESTINATION={}\n", router.keys.private);
-                let Some(session) = router.sessions.get_mut(&id).filter(|session| session.control == end) else { return };
+                let Some(session) = router.sessions.get_mut(&id).filter(|session| session.control == end) else {
+                    return;
+                };
                 session.stands = true;
                 self.i2p.did("session");
                 if !self.answer(now, host, end, &line, queue) {

@@ -18,7 +18,8 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn of(luck: Luck, number: u64) -> Self {
-        let mut bytes: Vec<u8> = (0..12).flat_map(|part| luck.bytes(Purpose::Destination, number << 8 | part)).collect();
+        let mut bytes: Vec<u8> =
+            (0..12).flat_map(|part| luck.bytes(Purpose::Destination, number << 8 | part)).collect();
         bytes.extend_from_slice(&CERTIFICATE);
         let public = base64(&bytes);
         bytes.extend((12..).flat_map(|part| luck.bytes(Purpose::Destination, number << 8 | part)).take(PRIVATE));

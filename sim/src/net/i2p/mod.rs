@@ -111,10 +111,17 @@ struct Socket {
 enum Phase {
     Hello,
     Command,
-    Control { id: String },
-    Accepting { id: String },
+    Control {
+        id: String,
+    },
+    Accepting {
+        id: String,
+    },
     Looking,
-    Stream { stream: u64, side: StreamSide },
+    Stream {
+        stream: u64,
+        side: StreamSide,
+    },
     /// Nothing that comes is read.
     Over,
 }
@@ -241,7 +248,14 @@ impl Net {
         self.knocks.push(Knock { at: Time::from_micros(now), from: host, to: host, protocol: Protocol::Tcp });
     }
 
-    pub(crate) fn router_trouble(&mut self, now: u64, fault: usize, host: usize, trouble: RouterTrouble, queue: &mut Queue<Item>) {
+    pub(crate) fn router_trouble(
+        &mut self,
+        now: u64,
+        fault: usize,
+        host: usize,
+        trouble: RouterTrouble,
+        queue: &mut Queue<Item>,
+    ) {
         if self.i2p.routers[host].plan.is_none() {
             return;
         }

@@ -98,12 +98,13 @@ impl Net {
             held: Default::default(),
         };
         self.i2p.streams.insert(number, stream);
-        self.into_tunnel(now, number, StreamSide::Callee, What::Call, queue);
+        self.enter_tunnel(now, number, StreamSide::Callee, What::Call, queue);
         number
     }
 
-    fn into_tunnel(&mut self, now: u64, stream: u64, to: StreamSide, what: What, queue: &mut Queue<Item>) {
-        let delay = micros(self.i2p.tunnels.latency) + self.i2p.below_at(1 << 32 | stream, micros(self.i2p.tunnels.jitter) + 1);
+    fn enter_tunnel(&mut self, now: u64, stream: u64, to: StreamSide, what: What, queue: &mut Queue<Item>) {
+        let delay =
+            micros(self.i2p.tunnels.latency) + self.i2p.below_at(1 << 32 | stream, micros(self.i2p.tunnels.jitter) + 1);
         let Some(it) = self.i2p.streams.get_mut(&stream) else { return };
         let at = (now + delay).max(it.last_arrival[to as usize]);
         it.last_arrival[to as usize] = at;
@@ -190,7 +191,7 @@ impl Net {
     }
 
     /// A socket took the stream: what came before it is for it.
-    pub(super) fn stream_taken(&mut self, now: u64, stream: u64, _host: usize, end: EndRef, queue: &mut Queue<Item>) {
+    pub(super) fn stream_taken(&mut self, now: u64, stream: u64, end: EndRef, queue: &mut Queue<Item>) {
         let Some(it) = self.i2p.streams.get_mut(&stream) else { return };
         it.sockets[StreamSide::Callee as usize] = Some(end);
         for what in core::mem::take(&mut it.held[StreamSide::Callee as usize]) {
@@ -199,7 +200,14 @@ impl Net {
     }
 
     /// The client at one end says something.
-    pub(super) fn stream_says(&mut self, now: u64, stream: u64, side: StreamSide, data: &[u8], queue: &mut Queue<Item>) {
+    pub(super) fn stream_says(
+        &mut self,
+        now: u64,
+        stream: u64,
+        side: StreamSide,
+        data: &[u8],
+        queue: &mut Queue<Item>,
+    ) {
         if let Some(it) = self.i2p.streams.get_mut(&stream) {
             it.waiting[side as usize].extend_from_slice(data);
             self.fill_tunnel(now, stream, side, queue);
@@ -215,7 +223,7 @@ impl Net {
         it.under_way[from] += len;
         let full = !it.waiting[from].is_empty();
         if len > 0 {
-            self.into_tunnel(now, stream, side.other(), What::Bytes(bytes), queue);
+            self.enter_tunnel(now, stream, side.other(), What::Bytes(bytes), queue);
         }
         if let Some(end) = end {
             self.set_paused(now, end, full, queue);
@@ -223,8 +231,15 @@ impl Net {
     }
 
     /// The client at one end took so many bytes of the other.
-    pub(super) fn stream_delivered(&mut self, now: u64, stream: u64, side: StreamSide, len: usize, queue: &mut Queue<Item>) {
-        self.into_tunnel(now, stream, side.other(), What::Taken(len), queue);
+    pub(super) fn stream_delivered(
+        &mut self,
+        now: u64,
+        stream: u64,
+        side: StreamSide,
+        len: usize,
+        queue: &mut Queue<Item>,
+    ) {
+        self.enter_tunnel(now, stream, side.other(), What::Taken(len), queue);
     }
 
     /// The client at one end closed its socket: the other end learns of it behind the bytes.
@@ -233,9 +248,9 @@ impl Net {
         it.sockets[side as usize] = None;
         let waiting = it.waiting[side as usize].split().freeze();
         if !waiting.is_empty() {
-            self.into_tunnel(now, stream, side.other(), What::Bytes(waiting), queue);
+            self.enter_tunnel(now, stream, side.other(), What::Bytes(waiting), queue);
         }
-        self.into_tunnel(now, stream, side.other(), What::End, queue);
+        self.enter_tunnel(now, stream, side.other(), What::End, queue);
         self.forget_if_over(stream);
     }
 
@@ -264,7 +279,7 @@ impl Net {
         };
         if self.i2p.routers[host].sessions.values_mut().any(waits) {
             self.i2p.did("nobody_accepted");
-            self.into_tunnel(now, stream, StreamSide::Caller, What::End, queue);
+            self.enter_tunnel(now, stream, StreamSide::Caller, What::End, queue);
         }
     }
 
