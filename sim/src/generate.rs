@@ -338,7 +338,8 @@ impl Swarm {
                 draws,
                 |_| Some(40_000),
                 |draws| {
-                    let with = draws.pick(&[Refused::CantReachPeer, Refused::Timeout, Refused::I2pError]);
+                    let with =
+                        draws.pick(&[Refused::CantReachPeer, Refused::Timeout, Refused::I2pError, Refused::I2pError]);
                     if draws.one_in(3) { RouterTrouble::Unpublished } else { RouterTrouble::Refuses { with } }
                 },
             ),
@@ -358,20 +359,18 @@ impl Swarm {
             Family::BridgeLies => self.on_routers(
                 family,
                 draws,
-                |_| Some(60_000),
+                |_| Some(200_000),
                 |draws| {
-                    let lies = [
-                        Lie::Garbage,
-                        Lie::LongLine,
-                        Lie::OkInMessage,
-                        Lie::DuplicatedId,
-                        Lie::InvalidId,
-                        Lie::OkThenSilence,
-                        Lie::OkThenGarbage,
-                        Lie::End,
-                        Lie::Verbose,
-                    ];
-                    RouterTrouble::Lies { lie: draws.pick(&lies), per_mille: draws.pick(&[50, 300, 700]) }
+                    let common =
+                        [Lie::Garbage, Lie::LongLine, Lie::OkInMessage, Lie::InvalidId, Lie::End, Lie::Verbose];
+                    // Few answers can be one of these.
+                    let rare = [Lie::DuplicatedId, Lie::OkThenSilence, Lie::OkThenGarbage];
+                    if draws.one_in(3) {
+                        let per_mille = draws.pick(&[50, 300, 700]);
+                        RouterTrouble::Lies { lie: draws.pick(&common), per_mille }
+                    } else {
+                        RouterTrouble::Lies { lie: draws.pick(&rare), per_mille: draws.pick(&[700, 1_000]) }
+                    }
                 },
             ),
             Family::MuteCallers => self.on_routers(

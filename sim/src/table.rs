@@ -22,6 +22,7 @@ const REASONS: &[(&str, &str, &str)] = &[
     ("code", "replaced", "every identity is used in one place"),
     ("code", "close_timeout", "everything is healed before it is closed"),
     ("code", "cancelled", "an application that cancels is told nothing more"),
+    ("router", "said_connecting", "it is so from the beginning, and is not told again before it is up or down"),
     ("event", "stream_timed_out", "a kernel gives up after minutes, an attempt after seconds"),
 ];
 
