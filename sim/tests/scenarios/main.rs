@@ -8,7 +8,6 @@ mod determinism;
 mod dialling;
 mod herd;
 mod i2p;
-mod probe;
 mod reconnect;
 mod seeds;
 mod sweep;
