@@ -20,6 +20,9 @@ const SLACK: Duration = Duration::from_secs(40);
 /// For a router that was asked for a session just before: the longest wait before the next question, for a session and
 /// then for callers, and what a router may take to say that nobody is there.
 const ROUTER: Duration = Duration::from_secs(60 + 60 + 15);
+/// For what is still to be sent through tunnels: 1,500 messages, or 600 kB, with the least that a peer may allow at a
+/// time, and as much again for what has to be sent twice.
+const ROUND_TRIPS: u32 = 80;
 /// After the end of all sessions, for packets under way and their answers.
 const GRACE: u64 = 5_000_000;
 /// How long the silence after that must last.
@@ -105,7 +108,7 @@ impl World {
         };
         let longest = self.scenario.hosts.iter().map(|host| of(&host.config)).max().unwrap_or_default();
         let routers = self.scenario.hosts.iter().filter_map(|host| host.router.as_ref());
-        let router = routers.map(|router| ROUTER + router.build + 10 * self.scenario.tunnels.round_trip()).max();
+        let router = routers.map(|router| ROUTER + router.build + ROUND_TRIPS * self.scenario.tunnels.round_trip()).max();
         micros(longest + router.unwrap_or_default())
     }
 
