@@ -141,8 +141,7 @@ pub struct I2p {
 
 impl I2p {
     /// Where routers open their bridge unless told otherwise.
-    pub const USUAL_BRIDGE: SocketAddr =
-        SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 7656);
+    pub const USUAL_BRIDGE: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 7656);
 }
 
 impl Default for I2p {
@@ -317,7 +316,11 @@ impl Config {
         let whole_message = u64::from(limits.max_message) + 8;
         let i2p = self.i2p.as_ref();
         let rules: [(bool, &'static str, &'static str); 15] = [
-            (self.class == Class::Open || i2p.is_some(), "i2p", "set for an anonymous endpoint: it has no other transport"),
+            (
+                self.class == Class::Open || i2p.is_some(),
+                "i2p",
+                "set for an anonymous endpoint: it has no other transport",
+            ),
             (
                 i2p.is_none_or(|i2p| i2p.remote_bridge || i2p.bridge.ip().is_loopback()),
                 "i2p.bridge",

@@ -109,7 +109,7 @@ impl World {
         let dialled = !ladder.is_empty();
         self.updates.open(key, &self.scenario.hosts[host].config, ladder);
         let process = self.hosts[host].process.as_mut().expect("its endpoint has just opened a session");
-        let known = AppSession { key, peer, closed: None, blocked: false, handed: Vec::new(), read_queued: false };
+        let known = AppSession { key, peer, closed: false, blocked: false, handed: Vec::new(), read_queued: false };
         self.restarts.opened(key, peer, process.incarnation, dialled);
         process.sessions.insert(session, known);
         process.current.insert(peer, session);
@@ -288,7 +288,7 @@ impl World {
             UpdateKind::Outcome { message, outcome } => self.ledger.outcome(key, message.get(), outcome)?,
             UpdateKind::Closed { code, by_peer, delivered, undelivered, unknown, .. } => {
                 let known = self.hosts[host].process.as_mut().and_then(|process| process.sessions.get_mut(&session));
-                known.expect("it was opened").closed = Some(code);
+                known.expect("it was opened").closed = true;
                 let process = self.hosts[host].process.as_mut().expect("it has an inbox");
                 if process.with(peer) == Some(session) {
                     process.current.remove(&peer);
@@ -351,7 +351,7 @@ impl World {
         let slow = self.slow(host);
         self.take(host, session)?;
         let process = self.hosts[host].process.as_mut().expect("it reads");
-        let Some(known) = process.sessions.get_mut(&session).filter(|known| known.closed.is_none()) else {
+        let Some(known) = process.sessions.get_mut(&session).filter(|known| !known.closed) else {
             return Ok(());
         };
         let batch = slow.map_or(u32::MAX, |(batch, _)| batch);
@@ -381,7 +381,7 @@ impl World {
     fn take(&mut self, host: usize, session: SessionId) -> Verdict {
         let process = self.hosts[host].process.as_mut().expect("it reads");
         let Some(known) = process.sessions.get_mut(&session) else { return Ok(()) };
-        if known.handed.is_empty() || known.closed.is_some() {
+        if known.handed.is_empty() || known.closed {
             return Ok(());
         }
         for handed in known.handed.drain(..) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use burdock_core::{Code, Endpoint, PublicKey, SessionId, StreamId, Time, Update};
+use burdock_core::{Endpoint, PublicKey, SessionId, StreamId, Time, Update};
 
 use crate::clock::{Clock, Stopped};
 use crate::net::EndRef;
@@ -54,8 +54,7 @@ pub(crate) struct Process {
 pub(crate) struct AppSession {
     pub(crate) key: SessionKey,
     pub(crate) peer: usize,
-    /// Why it ended.
-    pub(crate) closed: Option<Code>,
+    pub(crate) closed: bool,
     /// `send` said no.
     pub(crate) blocked: bool,
     /// Handed out and not yet taken.

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use burdock_core::{Code, Time};
+use burdock_core::Time;
+use burdock_core::update::State;
 
 use crate::item::Item;
 use crate::net::link::micros;
@@ -142,7 +143,7 @@ impl World {
             Stage::Closing { deadline } => {
                 if let Some((host, peer)) = self.open_session() {
                     if self.now > deadline {
-                        if !self.was_cut_short(peer, host) {
+                        if !self.waits_in_vain(host, peer) {
                             let [name, peer] = [host, peer].map(|host| &self.scenario.hosts[host].name);
                             return broken(
                                 "liveness",
@@ -192,7 +193,7 @@ impl World {
                 }
             }
             let Some(process) = &state.process else { continue };
-            for session in process.sessions.values().filter(|session| session.closed.is_none()) {
+            for session in process.sessions.values().filter(|session| !session.closed) {
                 let pending = self.ledger.pending(session.key);
                 if pending > 0 {
                     let peer = name(session.peer);
@@ -210,15 +211,18 @@ impl World {
     fn open_session(&self) -> Option<(usize, usize)> {
         self.hosts.iter().enumerate().find_map(|(host, state)| {
             let mut sessions = state.process.as_ref()?.sessions.values();
-            Some((host, sessions.find(|session| session.closed.is_none())?.peer))
+            Some((host, sessions.find(|session| !session.closed)?.peer))
         })
     }
 
-    /// Whether the last session of `host` with `peer` ended before the peer could be told.
-    fn was_cut_short(&self, host: usize, peer: usize) -> bool {
-        let mut sessions = self.hosts[host].process.iter().flat_map(|process| process.sessions.values());
-        let last = sessions.rfind(|session| session.peer == peer);
-        last.and_then(|session| session.closed).is_some_and(|code| matches!(code, Code::CloseTimeout | Code::GaveUp))
+    /// Whether `host` waits to be redialled by a peer whose session ended before it could be told.
+    fn waits_in_vain(&self, host: usize, peer: usize) -> bool {
+        let waits = self.hosts[host].process.as_ref().is_some_and(|process| {
+            let status = process.with(peer).and_then(|id| process.endpoint.status(process.time(self.now), id));
+            status.is_some_and(|status| status.state == State::Waiting)
+        });
+        let sessions = self.hosts[peer].process.iter().flat_map(|process| process.sessions.values());
+        waits && sessions.filter(|session| session.peer == host).all(|session| session.closed)
     }
 
     /// Everything arrived: the applications close.

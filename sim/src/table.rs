@@ -327,6 +327,7 @@ const fn status(status: ProgressStatus) -> &'static str {
 
 const fn stage(stage: Stage) -> &'static str {
     match stage {
+        Stage::Tunnels => "tunnels",
         Stage::Resolving => "resolving",
         Stage::Tunnels => "tunnels",
         Stage::Opening => "opening",

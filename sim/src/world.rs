@@ -272,7 +272,7 @@ impl World {
         self.table.event("crash");
         self.trace.step(self.now, index, "crash", power.into(), &[]);
         self.note(index, format_args!("{}", if power { "loses power" } else { "is killed" }));
-        for session in process.sessions.values().filter(|session| session.closed.is_none()) {
+        for session in process.sessions.values().filter(|session| !session.closed) {
             self.ledger.abandon(session.key);
             self.updates.cancelled(session.key);
             self.restarts.ended(process.clock.seen(self.now), session.key);

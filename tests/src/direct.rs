@@ -255,7 +255,9 @@ impl Pair {
                     UpdateKind::Outcome { outcome: Outcome::Delivered, .. } => side.delivered += 1,
                     _ => {}
                 },
-                Action::CloseStream { .. } | Action::Resolve { .. } | Action::Router { .. } => unreachable!("nothing here leads to it"),
+                Action::CloseStream { .. } | Action::Resolve { .. } | Action::Router { .. } => {
+                    unreachable!("nothing here leads to it")
+                }
             }
         }
     }

@@ -1,11 +1,12 @@
 //! The bodies of the fuzz targets. `fuzz/` runs them under libFuzzer, `tests/corpora.rs` over the
 //! committed corpora. Each panics when a property does not hold.
 
-use burdock_core::Link;
 use burdock_core::carrier::{CarrierError, Reassembler};
+use burdock_core::sam::{Happened, SamId, SessionOptions, Socket, Step};
 use burdock_core::wire::frame::{Frame, Frames};
 use burdock_core::wire::packet::{self, MAX_STREAM_PACKET, Packet, UDP_HANDSHAKE_LEN};
 use burdock_core::wire::payload::{HelloInit, HelloResp};
+use burdock_core::{Link, PrivateDestination};
 
 #[path = "fuzz/endpoint.rs"]
 mod world;
@@ -16,8 +17,14 @@ pub use world::Reached;
 pub type Target = fn(&[u8]);
 
 /// Every target, under the name of its corpus.
-pub const TARGETS: [(&str, Target); 5] =
-    [("reassembler", reassembler), ("packet", packet), ("frames", frames), ("link", link), ("endpoint", endpoint)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("reassembler", reassembler),
+    ("packet", packet),
+    ("frames", frames),
+    ("link", link),
+    ("sam", sam),
+    ("endpoint", endpoint),
+];
 
 /// A stream, cut as its first bytes say, gives the same packets and the same error as in one piece;
 /// memory stays within twice what was received and 4 KiB; an error is final.
@@ -145,6 +152,84 @@ pub fn link(data: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().contains(char::is_control)),
     }
+}
+
+/// A socket to a SAM bridge that says anything comes to the same however that is cut; each command is one line, what
+/// is consumed is wiped, and what follows the hand-over is all there.
+///
+/// The first byte says what the socket is for and whether the bridge closes it, the second is the number of cuts, each
+/// of the next that many is the length of a piece (the last is used over and over), and the rest is what it says.
+pub fn sam(data: &[u8]) {
+    let [kind, count, rest @ ..] = data else { return };
+    let (cuts, said) = rest.split_at(usize::from(*count).min(rest.len()));
+    assert_eq!(converse(*kind, said, cuts), converse(*kind, said, &[]));
+}
+
+fn converse(kind: u8, said: &[u8], cuts: &[u8]) -> (Vec<String>, Vec<u8>) {
+    let id = SamId::from([kind; 10]);
+    let mut socket = match kind % 4 {
+        0 => Socket::control(id, None, SessionOptions::default()),
+        1 => {
+            let identity = PrivateDestination::from_text(&"A".repeat(900)).expect("387 zeros, and more of them");
+            Socket::control(id, Some(identity.into()), SessionOptions::default())
+        }
+        2 => Socket::connect(id, "A".repeat(516).parse().expect("387 zeros")),
+        _ => Socket::accept(id),
+    };
+    let (mut happenings, mut stream) = (Vec::new(), Vec::new());
+    let mut said = said.to_vec();
+    let mut rest = &mut said[..];
+    let last = cuts.last().map_or(usize::MAX, |&cut| usize::from(cut).max(1));
+    let mut pieces = cuts.iter().map(|&cut| usize::from(cut)).chain(core::iter::repeat(last));
+    socket.opened();
+    note_command(&mut socket, &mut happenings);
+    let mut failed = false;
+    while !rest.is_empty() && !failed {
+        let (mut now, later) = rest.split_at_mut(pieces.next().unwrap_or(last).min(rest.len()));
+        rest = later;
+        loop {
+            let (consumed, happened) = socket.read(now);
+            assert!(now[..consumed].iter().all(|&byte| byte == 0));
+            now = &mut now[consumed..];
+            note_command(&mut socket, &mut happenings);
+            failed |= happened.is_some_and(|happened| note_happened(&happened, &mut happenings));
+            if consumed == 0 {
+                break;
+            }
+        }
+        assert!(now.is_empty() || socket.step() == Step::Over);
+        stream.extend_from_slice(now);
+    }
+    if kind & 0x80 != 0 && socket.step() != Step::Over {
+        assert!(note_happened(&socket.ended(), &mut happenings));
+    }
+    (happenings, stream)
+}
+
+fn note_command(socket: &mut Socket, happenings: &mut Vec<String>) {
+    if let Some(command) = socket.command() {
+        assert_eq!(command.iter().position(|&byte| byte == b'\n'), Some(command.len() - 1));
+        assert!(socket.command().is_none());
+        happenings.push(String::from_utf8(command.to_vec()).expect("commands are text"));
+    }
+}
+
+/// Whether the socket failed.
+fn note_happened(happened: &Happened, happenings: &mut Vec<String>) -> bool {
+    let shown = format!("{happened:?}");
+    happenings.push(match happened {
+        Happened::SessionStands { address, private } => {
+            assert!(private.public() == *address && !shown.contains(private.expose()));
+            format!("{shown} {}", private.expose())
+        }
+        Happened::Accepted { from } => format!("{shown} {from}"),
+        Happened::Failed(error) => {
+            assert!(!error.to_string().contains(char::is_control));
+            format!("{shown} {error}")
+        }
+        _ => shown,
+    });
+    matches!(happened, Happened::Failed(_))
 }
 
 /// An endpoint under events, calls and authentic packets of hostile peers keeps to its contract.

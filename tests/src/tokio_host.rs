@@ -87,7 +87,10 @@ impl TokioHost {
             .block_on(Endpoint::bind(LOOPBACK, self.config.clone(), identity))
             .expect("loopback has a free port");
         endpoint.set_accept(AcceptPolicy::anyone());
-        let relay = self.network.block_on(Relay::bind(process.addr, endpoint.local_addr().expect("it listens"))).expect("the port is free");
+        let relay = self
+            .network
+            .block_on(Relay::bind(process.addr, endpoint.local_addr().expect("it listens")))
+            .expect("the port is free");
         relay.set(self.weather);
         let mut streams = relay.streams();
         let board = Arc::clone(&self.board);

@@ -177,7 +177,8 @@ async fn recv_and_send_lose_nothing_when_cancelled() {
 #[tokio::test]
 async fn accept_loses_nothing_when_cancelled() {
     let (near, far) = (endpoint(1, Config::streamer()).await, endpoint(2, Config::streamer()).await);
-    let (session, _updates) = near.connect(&Link::direct(far.public_key(), far.local_addr().expect("it listens"))).unwrap();
+    let (session, _updates) =
+        near.connect(&Link::direct(far.public_key(), far.local_addr().expect("it listens"))).unwrap();
     let accepted = loop {
         tokio::select! {
             biased;
@@ -206,7 +207,9 @@ async fn shutdown_ends_everything_and_frees_the_port() {
 #[tokio::test]
 async fn a_port_in_use_is_one_clear_sentence() {
     let first = endpoint(1, Config::streamer()).await;
-    let second = Endpoint::bind(first.local_addr().expect("it listens"), Config::streamer(), Identity::from_bytes([2; 32])).await;
+    let second =
+        Endpoint::bind(first.local_addr().expect("it listens"), Config::streamer(), Identity::from_bytes([2; 32]))
+            .await;
     let Err(error @ BindError::Socket { .. }) = second else { panic!("the port is taken") };
     let text = error.to_string();
     assert!(text.starts_with(&format!("cannot listen on UDP {}: ", first.local_addr().expect("it listens"))), "{text}");

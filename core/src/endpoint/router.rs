@@ -36,10 +36,20 @@ const UNREACHABLE: usize = 2;
 /// The SAM session's life.
 enum Life {
     /// There is none; the next is begun then.
-    Down { until: Time },
+    Down {
+        until: Time,
+    },
     /// Asked for on this socket.
-    Opening { control: StreamId, id: SamId },
-    Standing { control: StreamId, id: SamId, address: Destination, since: Time },
+    Opening {
+        control: StreamId,
+        id: SamId,
+    },
+    Standing {
+        control: StreamId,
+        id: SamId,
+        address: Destination,
+        since: Time,
+    },
 }
 
 /// What a socket is for.

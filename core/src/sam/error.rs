@@ -83,7 +83,7 @@ pub enum SamError {
         message: Option<String>,
     },
     /// The bridge closed the socket without an answer.
-    #[error("the I2P router closed the connection: {step} got no answer; see whether it runs, with SAM enabled")]
+    #[error("the I2P router closed {step}; see whether it runs, with SAM enabled")]
     Ended {
         /// What was going on.
         step: Step,
@@ -146,18 +146,15 @@ impl SamError {
         }
     }
 
-    /// Whether the session is not there, or no longer: a new one is due.
+    /// Whether the session is not there, or no longer: a new one is due. So it is after any error of the session's
+    /// own socket, which is the owner's to know.
     #[must_use]
     pub const fn ends_session(&self) -> bool {
         match (self.step(), self) {
             (Step::Create | Step::Naming | Step::Standing, _) => true,
             (_, Self::Refused { refusal, .. }) => matches!(
                 refusal,
-                Refusal::InvalidId
-                    | Refusal::I2pError
-                    | Refusal::DuplicatedId
-                    | Refusal::DuplicatedDest
-                    | Refusal::NoVersion
+                Refusal::InvalidId | Refusal::I2pError | Refusal::DuplicatedId | Refusal::DuplicatedDest
             ),
             _ => false,
         }

@@ -1,13 +1,14 @@
 //! The relation to one peer: it outlives paths, handshakes and reconnects.
 //!
 //! A session is composed of small machines. [`dial`] runs one attempt at the whole ladder of
-//! transports; [`path`] is one live way to carry packets; [`switch`] decides which path is used;
+//! transports, with [`handshakes`]; [`path`] is one live way to carry packets; [`switch`] decides which path is used;
 //! [`transmit`] fills packets and [`receive`] takes them apart; [`Channels`] holds what the
 //! application sends and takes, and knows nothing of paths. This file has the session's own life.
 
 mod address;
 mod dial;
 mod ending;
+mod handshakes;
 mod health;
 mod path;
 mod receive;
@@ -36,7 +37,8 @@ use crate::update::{Progress, ProgressStatus, Quality, Stage, State, Status, Upd
 use crate::wire::payload::PeerLimits;
 
 pub(crate) use address::Heard;
-use dial::{Attempt, Pending};
+use dial::Attempt;
+use handshakes::Pending;
 pub(crate) use path::{Established, Via, order_of};
 use path::{Liveness, Path};
 #[cfg(test)]

@@ -9,7 +9,7 @@
 
 use core::time::Duration;
 
-use super::dial::Role;
+use super::handshakes::Role;
 use super::{Life, Path, Session, Via};
 use crate::code::Code;
 use crate::config::{Config, MAX_PATHS};

@@ -2,7 +2,7 @@
 
 use core::ops::Bound;
 
-use super::dial::Role;
+use super::handshakes::Role;
 use super::{Closing, Dial, Life, Liveness, Session};
 use crate::code::Code;
 use crate::endpoint::{Reason, Shared};

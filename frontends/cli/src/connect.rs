@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use burdock_core::{Host, Link};
-use burdock_tokio::Endpoint;
 use tokio::sync::Mutex;
 
 use crate::args::ConnectArgs;
@@ -12,20 +11,22 @@ use crate::converse::converse;
 use crate::failure::{Failure, INTERRUPTED};
 use crate::output::{Console, exit_status};
 use crate::stop::asked_to_stop;
-use crate::{id, lines};
+use crate::{i2p, id, lines};
 
 pub(crate) async fn run(args: ConnectArgs, console: Console) -> Result<u8, Failure> {
     let link: Link = args.link.parse().map_err(|error| Failure::usage(format!("the link is malformed: {error}")))?;
     let identity = id::choose(&args.talk, console)?;
-    let config = args.talk.preset.config();
-    let max_message = config.limits.max_message as usize;
+    let max_message = args.talk.preset.config().limits.max_message as usize;
     let bind = args.bind.unwrap_or_else(|| any_address(&link));
-    let endpoint = Endpoint::bind(bind, config, identity).await.map_err(|error| Failure::local(error.to_string()))?;
+    let endpoint = i2p::open(&args.talk, args.talk.preset.config(), bind, Some(&link), identity).await?;
     let (session, updates) = endpoint.connect(&link).map_err(|error| Failure::usage(error.to_string()))?;
 
     let output = Arc::new(Mutex::new(tokio::io::stdout()));
     let input = lines::from_stdin(max_message);
-    let end = converse(session, updates, None, input, output, console, asked_to_stop()).await;
+    let end = tokio::select! {
+        end = converse(session, updates, None, input, output, console, asked_to_stop()) => end,
+        told = i2p::watch(&endpoint, &args.talk, console, |_| Ok(())) => told.map(|()| None),
+    };
     endpoint.shutdown().await;
     end.map(|end| end.map_or(INTERRUPTED, |end| exit_status(&end.closed, end.skipped)))
 }

@@ -51,12 +51,24 @@ pub(crate) fn choose(args: &TalkArgs, console: Console) -> Result<Identity, Fail
     if let Some(path) = &args.identity {
         return load(path);
     }
-    let path = default_path()?;
+    let path = path(args)?;
     let (identity, created) = load_or_create(&path)?;
     if created {
         console.say(&format!("Made a new identity in {}", path.display()));
     }
     Ok(identity)
+}
+
+/// Where the identity that was asked for lies. One identity serves one class.
+pub(crate) fn path(args: &TalkArgs) -> Result<PathBuf, Failure> {
+    let Some(path) = &args.identity else {
+        let mut path = default_path()?;
+        if args.i2p.anonymous {
+            path.as_mut_os_string().push("-anonymous");
+        }
+        return Ok(path);
+    };
+    Ok(path.clone())
 }
 
 fn default_path() -> Result<PathBuf, Failure> {
@@ -108,7 +120,7 @@ fn create(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn private_file(path: &Path) -> io::Result<File> {
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
@@ -120,7 +132,7 @@ fn private_folder(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn private_file(path: &Path) -> io::Result<File> {
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
@@ -129,19 +141,25 @@ fn private_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
-fn load(path: &Path) -> Result<Identity, Failure> {
-    let shown = path.display();
-    let cannot_read = |error: io::Error| match error.kind() {
-        ErrorKind::NotFound => {
-            Failure::local(format!("there is no identity at {shown}; make one with `burdock id --file {shown}`"))
-        }
-        _ => Failure::local(format!("cannot read the identity {shown}: {error}")),
+/// What a file holds that nobody else may read; `None` when it is not there.
+pub(crate) fn read_secret(path: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+    let cannot_read = |error: io::Error| Failure::local(format!("cannot read {}: {error}", path.display()));
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(cannot_read)?,
     };
-    let file = File::open(path).map_err(cannot_read)?;
     check_permissions(&file, path)?;
     // Room for all of it at once: a growing buffer would leave copies of the key behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(2 * MAX_FILE as usize));
-    file.take(MAX_FILE).read_to_end(&mut text).map_err(cannot_read)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(2 * most).unwrap_or(usize::MAX)));
+    file.take(most).read_to_end(&mut text).map_err(cannot_read)?;
+    Ok(Some(text))
+}
+
+fn load(path: &Path) -> Result<Identity, Failure> {
+    let shown = path.display();
+    let missing =
+        || Failure::local(format!("there is no identity at {shown}; make one with `burdock id --file {shown}`"));
+    let text = read_secret(path, MAX_FILE)?.ok_or_else(missing)?;
     parse(&text).ok_or_else(|| {
         Failure::local(format!("{shown} is not an identity: expected one line, {PREFIX} and 64 hex digits"))
     })
@@ -161,12 +179,11 @@ fn parse(text: &[u8]) -> Option<Identity> {
 fn check_permissions(file: &File, path: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt;
     let shown = path.display();
-    let metadata =
-        file.metadata().map_err(|error| Failure::local(format!("cannot read the identity {shown}: {error}")))?;
+    let metadata = file.metadata().map_err(|error| Failure::local(format!("cannot read {shown}: {error}")))?;
     let mode = metadata.permissions().mode() & 0o777;
     if metadata.is_file() && mode & 0o077 != 0 {
         return Err(Failure::local(format!(
-            "the identity {shown} is open to other users (mode {mode:04o}); run `chmod 600 {shown}`, or make a new one"
+            "{shown} is open to other users (mode {mode:04o}); run `chmod 600 {shown}`, or make a new one"
         )));
     }
     Ok(())

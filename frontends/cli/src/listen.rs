@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use burdock_core::{AcceptPolicy, Host, Invite, Link};
+use burdock_core::{AcceptPolicy, Destination, Host, Invite, Link, RouterState};
 use burdock_tokio::{Endpoint, Session, Updates};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use crate::failure::{Failure, INTERRUPTED};
 use crate::lines::Line;
 use crate::output::{Console, Note, short};
 use crate::stop::asked_to_stop;
-use crate::{id, lines};
+use crate::{i2p, id, lines};
 
 /// Lines that wait for a session to send them.
 const QUEUE: usize = 16;
@@ -26,17 +26,21 @@ pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failur
     let invite = if args.invite { Some(new_invite()?) } else { None };
     let policy = policy(&args, invite.as_ref())?;
     let identity = id::choose(&args.talk, console)?;
-    let config = args.talk.preset.config();
-    let max_message = config.limits.max_message as usize;
-    let endpoint =
-        Endpoint::bind(args.bind, config, identity).await.map_err(|error| Failure::local(error.to_string()))?;
+    let max_message = args.talk.preset.config().limits.max_message as usize;
+    let endpoint = i2p::open(&args.talk, args.talk.preset.config(), args.bind, None, identity).await?;
     endpoint.set_accept(policy);
-    announce(&args, &endpoint, invite, console)?;
+    if endpoint.local_addr().is_some() {
+        announce(&args, &endpoint, None, invite.as_ref(), console)?;
+    }
 
     let rooms: Arc<Rooms> = Arc::new(watch::Sender::new(Vec::new()));
     let result = tokio::select! {
         () = hand_out(lines::from_stdin(max_message), &rooms) => unreachable!("handing out lines does not end"),
         result = welcome(&endpoint, &rooms, console) => result,
+        told = i2p::watch(&endpoint, &args.talk, console, |state| match state {
+            RouterState::Up { address } => announce(&args, &endpoint, Some(address.clone()), invite.as_ref(), console),
+            _ => Ok(()),
+        }) => told.map(|()| 0),
         () = asked_to_stop() => Ok(INTERRUPTED),
     };
     endpoint.shutdown().await;
@@ -67,19 +71,29 @@ fn new_invite() -> Result<Invite, Failure> {
     Ok(Invite::new(id, *secret))
 }
 
-fn announce(args: &ListenArgs, endpoint: &Endpoint, invite: Option<Invite>, console: Console) -> Result<(), Failure> {
-    let address = endpoint.local_addr().expect("it listens");
-    let mut link = Link::direct(endpoint.public_key(), SocketAddr::new(reachable(address.ip()), address.port()));
-    if let Some(host) = &args.host {
-        link.host = Some(host.parse().map_or_else(|_| Host::Name(host.clone()), Host::Address));
-    }
+/// Says by which link we can be reached: directly, by an I2P destination, or both.
+fn announce(
+    args: &ListenArgs,
+    endpoint: &Endpoint,
+    destination: Option<Destination>,
+    invite: Option<&Invite>,
+    console: Console,
+) -> Result<(), Failure> {
+    let address = endpoint.local_addr();
+    let over_i2p = destination.is_some();
+    let mut link = link_to(endpoint, args.host.as_deref(), destination)?;
+    link.invite = invite.cloned();
     let invited = invite.is_some();
-    link.invite = invite;
     let link = link.to_string();
-    link.parse::<Link>().map_err(|error| Failure::usage(format!("--host does not make a link: {error}")))?;
-    let key = endpoint.public_key().to_string();
-    console.note(&Note::Listening { link: &link, key, address: address.to_string() });
-    console.say(&format!("Listening on {address}, over UDP and TCP. Your link:"));
+    let (key, shown) = (endpoint.public_key().to_string(), address.map(|address| address.to_string()));
+    console.note(&Note::Listening { link: &link, key, address: shown.clone() });
+    console.say(&match (shown, over_i2p) {
+        (Some(address), false) => format!("Listening on {address}, over UDP and TCP. Your link:"),
+        (Some(_), true) => {
+            "Listening over I2P too. Your link, which tells that this address and this destination are one:".to_owned()
+        }
+        (None, _) => "Listening over I2P. Your link:".to_owned(),
+    });
     console.say(&format!("  {link}"));
     console.say(match (args.anyone, invited, args.allow.len()) {
         (true, ..) => "Anyone who has it can connect.",
@@ -94,6 +108,28 @@ fn announce(args: &ListenArgs, endpoint: &Endpoint, invite: Option<Invite>, cons
         (false, false, _) => "Only the keys that you allowed can connect.",
     });
     Ok(())
+}
+
+/// The link by which peers reach the endpoint: directly, at `host` if it is given, by an I2P destination, or both.
+pub(crate) fn link_to(
+    endpoint: &Endpoint,
+    host: Option<&str>,
+    destination: Option<Destination>,
+) -> Result<Link, Failure> {
+    let key = endpoint.public_key();
+    let address = endpoint.local_addr();
+    let mut link = match address {
+        Some(address) => Link::direct(key, SocketAddr::new(reachable(address.ip()), address.port())),
+        None => Link { key, host: None, udp_port: None, tcp_port: None, i2p: None, invite: None },
+    };
+    if let Some(host) = host.filter(|_| address.is_some()) {
+        link.host = Some(host.parse().map_or_else(|_| Host::Name(host.to_owned()), Host::Address));
+    }
+    link.i2p = destination;
+    link.to_string()
+        .parse::<Link>()
+        .map_err(|error| Failure::usage(format!("--host does not make a link: {error}")))?;
+    Ok(link)
 }
 
 /// The address to put into a link: this machine's own, where the socket listens on all of them.

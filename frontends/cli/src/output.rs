@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use burdock_core::update::{Grade, ProgressStatus, UpdateKind};
-use burdock_core::{Code, MessageId, SessionId, Update};
+use burdock_core::{Code, MessageId, RouterState, SessionId, Update};
 use burdock_tokio::{Closed, Updates};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -62,7 +62,22 @@ pub(crate) struct Console {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Note<'a> {
     /// `listen` is ready.
-    Listening { link: &'a str, key: String, address: String },
+    Listening {
+        link: &'a str,
+        key: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+    },
+    /// The I2P router is better or worse off.
+    Router { router: &'a RouterState },
+    /// `chat` serves its page.
+    Serving {
+        url: &'a str,
+        link: &'a str,
+        key: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+    },
     /// A line of standard input became a message.
     Sent { session: SessionId, line: u64, message: MessageId },
     /// A line of standard input was not sent.

@@ -24,6 +24,8 @@ struct Account {
     proved: bool,
     received: u64,
     sent: u64,
+    /// Of these, in handshakes.
+    answered: u64,
 }
 
 impl Amplification {
@@ -53,12 +55,18 @@ impl Amplification {
             return Ok(());
         }
         let account = self.addresses.entry((host, incarnation, to)).or_default();
-        account.sent += packet.len() as u64;
-        let allowed = if packet.first() == Some(&0x0B) { 3 * account.received } else { account.received };
+        let len = packet.len() as u64;
+        account.sent += len;
+        let within = if packet.first() == Some(&0x0B) {
+            account.sent <= 3 * account.received
+        } else {
+            account.answered += len;
+            account.answered <= account.received
+        };
         if !account.proved {
             self.worst = self.worst.max(account.sent.saturating_mul(1_000) / account.received.max(1));
         }
-        require(account.proved || account.sent <= allowed, "amplification", || {
+        require(account.proved || within, "amplification", || {
             format!(
                 "host {host} sent {} bytes to {to}, which sent {} and proved nothing",
                 account.sent, account.received
@@ -74,7 +82,7 @@ mod tests {
 
     #[test]
     fn d1_an_answer_longer_than_the_question_is_seen() {
-        // Mutation: `else { account.received }` into `else { 3 * account.received }` makes this fail.
+        // Mutation: `account.answered <= account.received` into `account.sent <= 3 * account.received` makes this fail.
         let mut oracle = Amplification::default();
         let at = address(1);
         oracle.sent(0, 0, at, &[0x08; 1200]).unwrap();

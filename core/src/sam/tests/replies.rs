@@ -90,8 +90,9 @@ fn outcome(step: Step, bytes: &str, cut: usize) -> String {
         note(&mut said, &socket.ended());
         assert_eq!(socket.step(), Step::Over);
     }
-    let failed = !said.contains("open") && !said.contains("accepted");
-    assert_eq!(String::from_utf8(stream).unwrap(), if failed { "" } else { STREAM });
+    if said.contains("open") || said.contains("accepted") {
+        assert_eq!(String::from_utf8(stream).unwrap(), STREAM);
+    }
     said.trim_end().to_owned()
 }
 

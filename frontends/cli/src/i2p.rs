@@ -1,0 +1,117 @@
+//! I2P on the command line: the router, the destination, and the endpoint that uses them.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use burdock_core::{Config, I2p, Identity, Link, PrivateDestination, RouterState, SessionOptions};
+use burdock_tokio::Endpoint;
+use zeroize::Zeroizing;
+
+use crate::args::{I2pArgs, TalkArgs};
+use crate::failure::Failure;
+use crate::id;
+use crate::output::{Console, Note};
+
+/// Longer than any private destination.
+const MAX_FILE: u64 = 4096;
+
+/// How I2P is to be used, if it is: when it was asked for, or when the link to be dialled names a destination.
+pub(crate) fn settings(args: &I2pArgs, link: Option<&Link>) -> Option<I2p> {
+    let named = link.is_some_and(|link| link.i2p.is_some());
+    let wanted = args.i2p.is_some() || args.anonymous || named;
+    let hops = args.hops.unwrap_or(SessionOptions::default().inbound_length);
+    wanted.then(|| I2p {
+        bridge: args.i2p.unwrap_or(I2p::USUAL_BRIDGE),
+        accept: link.is_none(),
+        tunnels: SessionOptions { inbound_length: hops, outbound_length: hops, ..SessionOptions::default() },
+        ..I2p::default()
+    })
+}
+
+/// An endpoint on `bind`, or without any address if it is to be anonymous. Without a wish the I2P settings of `config`
+/// hold.
+pub(crate) async fn open(
+    talk: &TalkArgs,
+    config: Config,
+    bind: SocketAddr,
+    link: Option<&Link>,
+    identity: Identity,
+) -> Result<Endpoint, Failure> {
+    let config = Config { i2p: settings(&talk.i2p, link).or(config.i2p), ..config };
+    let kept = if talk.i2p.keep_destination { load(&path(talk)?)? } else { None };
+    let made = if talk.i2p.anonymous {
+        Endpoint::anonymous(config, identity, kept).await
+    } else {
+        Endpoint::bind_with_destination(bind, config, identity, kept).await
+    };
+    made.map_err(|error| Failure::local(error.to_string()))
+}
+
+/// Tells how the router does, for as long as the endpoint lives, and hands each change to `changed`.
+pub(crate) async fn watch(
+    endpoint: &Endpoint,
+    talk: &TalkArgs,
+    console: Console,
+    mut changed: impl FnMut(&RouterState) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut seen = endpoint.router();
+    if seen.is_some() {
+        console.say("Building I2P tunnels; after the start of a router this takes some minutes.");
+    }
+    while let Some(state) = endpoint.router_changed(seen.as_ref()).await {
+        console.note(&Note::Router { router: &state });
+        match &state {
+            RouterState::Up { .. } => {
+                if talk.i2p.keep_destination
+                    && let Some(private) = endpoint.private_destination()
+                {
+                    save(&path(talk)?, &private)?;
+                }
+            }
+            RouterState::Down { code, .. } => {
+                console.say(&format!("{}. {}", code.text(), code.hint()));
+            }
+            _ => {}
+        }
+        changed(&state)?;
+        seen = Some(state);
+    }
+    // Without I2P there is nothing to tell, and no end of it.
+    std::future::pending().await
+}
+
+/// The destination lies beside the identity.
+fn path(talk: &TalkArgs) -> Result<PathBuf, Failure> {
+    let mut path = id::path(talk)?.into_os_string();
+    path.push(".i2p");
+    Ok(path.into())
+}
+
+fn load(path: &Path) -> Result<Option<PrivateDestination>, Failure> {
+    let Some(text) = id::read_secret(path, MAX_FILE)? else { return Ok(None) };
+    let text = std::str::from_utf8(&text).map(str::trim).unwrap_or_default();
+    match PrivateDestination::from_text(text) {
+        Ok(destination) => Ok(Some(destination)),
+        Err(error) => Err(Failure::local(format!(
+            "{} holds no I2P destination: {error}; remove it to get a new one, and give peers the new link",
+            path.display()
+        ))),
+    }
+}
+
+fn save(path: &Path, destination: &Zeroizing<String>) -> Result<(), Failure> {
+    if path.exists() {
+        return Ok(());
+    }
+    let failed = |error: std::io::Error| {
+        Failure::local(format!("cannot keep the I2P destination in {}: {error}", path.display()))
+    };
+    let mut file = id::private_file(path).map_err(failed)?;
+    let written = file.write_all(destination.as_bytes()).and_then(|()| file.write_all(b"\n"));
+    written.and_then(|()| file.sync_all()).map_err(|error| {
+        let _ = fs::remove_file(path);
+        failed(error)
+    })
+}
