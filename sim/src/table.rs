@@ -329,7 +329,6 @@ const fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Tunnels => "tunnels",
         Stage::Resolving => "resolving",
-        Stage::Tunnels => "tunnels",
         Stage::Opening => "opening",
         Stage::Handshake => "handshake",
     }
