@@ -1,16 +1,19 @@
 //! The applications: they dial, send, take, close and change their minds, as the scenario says.
 
 use burdock_core::update::UpdateKind;
-use burdock_core::{Code, ConnectError, Event, Host as LinkHost, Link, SendError, SessionId, Time, Transport, Update};
+use burdock_core::{
+    Code, Config, ConnectError, Event, Link, RouterState, SendError, SessionId, Time, Transport, Update,
+};
 
 use crate::host::AppSession;
 use crate::item::Item;
 use crate::net::link::micros;
+use crate::oracle::hidden::Hidden;
 use crate::oracle::ledger::SessionKey;
 use crate::oracle::payload::{self, Label};
 use crate::oracle::{Verdict, broken, contract, require, restarts};
 use crate::report::Told;
-use crate::scenario::{Reader, What, address};
+use crate::scenario::{Reader, What};
 use crate::table;
 use crate::world::{Apps, Stage, World};
 
@@ -72,10 +75,7 @@ impl World {
 
     pub(crate) fn connect(&mut self, host: usize, to: usize, by_name: bool) -> Verdict {
         let key = self.hosts[to].key.expect("every host has a key");
-        let mut link = Link::direct(key, address(to));
-        if by_name {
-            link.host = Some(LinkHost::Name(self.scenario.hosts[to].name.clone()));
-        }
+        let link = self.scenario.link_to(host, to, key, by_name, self.net.i2p.keys(to).destination());
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         if process.current.contains_key(&to) {
             return Ok(());
@@ -84,7 +84,8 @@ impl World {
         match result {
             Ok(session) => {
                 process.dials += 1;
-                self.open(host, to, session, true);
+                self.hidden.dialled(host, to, link.host.is_none());
+                self.open(host, to, session, ladder(&link, &self.scenario.hosts[host].config));
                 let name = self.scenario.hosts[to].name.clone();
                 self.note(host, format_args!("dials {name}"));
             }
@@ -100,12 +101,13 @@ impl World {
     }
 
     /// A session that the application did not have before.
-    fn open(&mut self, host: usize, peer: usize, session: SessionId, dialled: bool) {
+    fn open(&mut self, host: usize, peer: usize, session: SessionId, ladder: Vec<Transport>) {
         let number = self.hosts[host].sessions;
         self.hosts[host].sessions += 1;
         let key = (host, number);
         self.ledger.open(key, Some(peer));
-        self.updates.open(key, &self.scenario.hosts[host].config);
+        let dialled = !ladder.is_empty();
+        self.updates.open(key, &self.scenario.hosts[host].config, ladder);
         let process = self.hosts[host].process.as_mut().expect("its endpoint has just opened a session");
         let known = AppSession { key, peer, closed: false, blocked: false, handed: Vec::new(), read_queued: false };
         self.restarts.opened(key, peer, process.incarnation, dialled);
@@ -128,6 +130,7 @@ impl World {
     pub(crate) fn cancel(&mut self, host: usize, to: usize) -> Verdict {
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         let Some(session) = process.current.remove(&to) else { return Ok(()) };
+        self.hidden.over(host, to);
         let Some(known) = process.sessions.remove(&session) else { return Ok(()) };
         let dialling = !self.updates.was_connected(known.key);
         self.table.event(if dialling { "cancelled_dial" } else { "cancelled_session" });
@@ -144,6 +147,13 @@ impl World {
             format!("host {host} cancelled a session that still has a status")
         })?;
         if dialling && process.dials == 1 && !process.heard && process.sessions.is_empty() {
+            if let Some(router) = process.endpoint.router() {
+                // Its session stays, with those who wait for callers.
+                let most = if matches!(router, RouterState::Up { .. }) { 3 } else { 1 };
+                return require(process.streams.len() <= most, "leftovers", || {
+                    format!("host {host} cancelled its only dial and kept {} streams", process.streams.len())
+                });
+            }
             contract::nothing_left(host, process.due(), process.streams.len())?;
         }
         Ok(())
@@ -224,7 +234,7 @@ impl World {
             if process.current.contains_key(&peer) {
                 return broken("one session", format!("host {host} has a second session with host {peer}"));
             }
-            self.open(host, peer, session, false);
+            self.open(host, peer, session, Vec::new());
         }
         let process = self.hosts[host].process.as_mut().expect("it has an inbox");
         let known = process.sessions.get_mut(&session).expect("opened above");
@@ -235,7 +245,7 @@ impl World {
             UpdateKind::Outcome { message, outcome } => {
                 self.trace.step(self.now, host, "outcome", message.get(), &[*outcome as u8]);
             }
-            _ => self.write_down(host, key, &update),
+            _ => self.write_down(host, key, &update)?,
         }
         if self.trace.full() && matches!(update.kind, UpdateKind::Message | UpdateKind::Outcome { .. }) {
             self.note(host, format_args!("#{} {:?}", key.1, update.kind));
@@ -249,8 +259,12 @@ impl World {
                 require(self.keys.get(&named) == Some(&peer), "updates", || {
                     format!("host {host} dialled host {peer} and is connected to another")
                 })?;
-                if transport == Transport::Tcp && !inbound {
-                    self.table.event("fallback_udp_to_tcp");
+                if !inbound && transport > self.updates.best(key).unwrap_or(transport) {
+                    self.table.event(if transport == Transport::Tcp {
+                        "fallback_udp_to_tcp"
+                    } else {
+                        "fallback_to_i2p"
+                    });
                 }
                 self.unblock(host, session, peer)?;
             }
@@ -278,6 +292,7 @@ impl World {
                 let process = self.hosts[host].process.as_mut().expect("it has an inbox");
                 if process.with(peer) == Some(session) {
                     process.current.remove(&peer);
+                    self.hidden.over(host, peer);
                 }
                 self.restarts.ended(process.clock.seen(self.now), key);
                 self.ledger.closed(key, [delivered, undelivered, unknown], code == Code::Done && !by_peer)?;
@@ -287,14 +302,16 @@ impl World {
         Ok(key)
     }
 
-    fn write_down(&mut self, host: usize, key: SessionKey, update: &Update) {
+    fn write_down(&mut self, host: usize, key: SessionKey, update: &Update) -> Verdict {
         let text = serde_json::to_string(&update).expect("updates are plain data");
+        Hidden::tells(host, self.net.i2p.keys(host), &text)?;
         self.trace.step(self.now, host, "update", key.1.into(), text.as_bytes());
         if !matches!(update.kind, UpdateKind::Writable | UpdateKind::Quality(_)) {
             self.note(host, format_args!("#{} {}", key.1, brief(&update.kind)));
             let at = Time::from_micros(self.now);
             self.told.push(Told { at, host, session: key.1, kind: update.kind.clone() });
         }
+        Ok(())
     }
 
     fn unblock(&mut self, host: usize, session: SessionId, peer: usize) -> Verdict {
@@ -374,6 +391,16 @@ impl World {
         process.endpoint.taken(process.time(self.now), session);
         self.drain(host).map(drop)
     }
+}
+
+/// What of a link an endpoint dials, in order.
+fn ladder(link: &Link, config: &Config) -> Vec<Transport> {
+    let has = |transport: &Transport| match transport {
+        Transport::Udp => link.host.is_some() && link.udp_port.is_some(),
+        Transport::Tcp => link.host.is_some() && link.tcp_port.is_some(),
+        Transport::I2p => link.i2p.is_some() && config.i2p.is_some(),
+    };
+    Transport::ALL.into_iter().filter(has).collect()
 }
 
 /// An update in one short line.

@@ -3,18 +3,19 @@
 
 use core::time::Duration;
 
-use burdock_core::{Config, Ladder, Schedule};
+use burdock_core::{Class, Config, I2p, Ladder, Schedule};
 
 use crate::luck::{Draws, Luck};
 use crate::scenario::{
-    Accept, Ending, Family, Fault, FaultKind, Forgery, Host, Link, OffPath, OnPath, OnStream, Op, Protocol, Reader,
-    Rebinding, Scenario, Trouble, Verdict, WakeTrouble, Way, What,
+    Accept, Ending, Family, Fault, FaultKind, Forgery, Host, Lie, Link, Make, OffPath, OnPath, OnStream, Op, Protocol,
+    Reader, Rebinding, Refused, Router, RouterTrouble, Scenario, Trouble, Tunnels, Verdict, WakeTrouble, Way, What,
 };
 
 /// Rows of draws that belong to no family.
 const TOPOLOGY: u64 = 1_000;
 const CONFIG: u64 = 2_000;
 const TRAFFIC: u64 = 3_000;
+const ROUTERS: u64 = 4_000;
 const BOTH_WAYS: [Way; 2] = [Way { from: 0, to: 1 }, Way { from: 1, to: 0 }];
 /// Where families begin.
 const FAMILIES: u64 = 10_000;
@@ -28,6 +29,11 @@ impl Scenario {
     /// off in the others, so that the families do not hide each other.
     #[must_use]
     pub fn generate(seed: u64) -> Self {
+        Self::generated(seed, false)
+    }
+
+    /// The scenario of a seed with routers, whether or not that seed has any.
+    pub(crate) fn generated(seed: u64, routers: bool) -> Self {
         let luck = Luck::of(seed);
         let mut draws = Draws::new(luck, TOPOLOGY);
         let count = if draws.one_in(6) { 3 } else { 2 };
@@ -46,11 +52,16 @@ impl Scenario {
             seed,
             hosts,
             link,
+            tunnels: Tunnels::default(),
             faults: Vec::new(),
             ops: Vec::new(),
             ending: Ending::Stop { at: Duration::ZERO },
         };
         let mut swarm = Swarm { luck, storm, healed: storm, scenario };
+        let mut of_routers = Draws::new(luck, ROUTERS);
+        if of_routers.one_in(3) || routers {
+            swarm.routers(&mut of_routers);
+        }
         swarm.dials(&mut draws);
         for family in Family::ALL {
             let mut draws = Draws::new(luck, FAMILIES + *family as u64);
@@ -58,6 +69,7 @@ impl Scenario {
                 swarm.add(*family, &mut draws);
             }
         }
+        swarm.keys_outlive_round_trips();
         swarm.dials_again(&mut draws);
         swarm.traffic();
         swarm.scenario.ending = Ending::Converge { healed: ms(swarm.healed), closers };
@@ -96,6 +108,7 @@ fn host(luck: Luck, index: u64, name: &str, max_message: u32) -> Host {
         accept: Accept::Anyone,
         clock: ms(draws.pick(&[0, 1, 1_000_000, 1 << 40])),
         reader: Reader::Prompt,
+        router: None,
     }
 }
 
@@ -110,6 +123,82 @@ struct Swarm {
 }
 
 impl Swarm {
+    /// Gives the hosts routers: to all of them, or to all but one when nobody depends on it.
+    fn routers(&mut self, draws: &mut Draws) {
+        self.scenario.tunnels = Tunnels {
+            latency: ms(draws.pick(&[300, 600, 1_000, 2_500, 5_000])),
+            jitter: ms(draws.pick(&[0, 200, 1_000])),
+        };
+        // What takes seconds needs a longer storm.
+        self.storm *= 3;
+        self.healed = self.storm;
+        let round_trip = self.scenario.tunnels.round_trip();
+        let anonymous: &[usize] = draws.pick(&[&[0, 1, 2][..], &[0], &[], &[]]);
+        let hidden = !anonymous.is_empty() || draws.one_in(2);
+        for (index, host) in self.scenario.hosts.iter_mut().enumerate() {
+            if !hidden && index == 2 && draws.one_in(2) {
+                continue;
+            }
+            host.router = Some(Router {
+                make: draws.pick(&[Make::I2pd, Make::I2pd, Make::Emissary]),
+                build: ms(draws.pick(&[0, 1_000, 5_000, 20_000, 45_000])),
+                keeps: draws.one_in(2),
+                hidden: hidden && draws.one_in(2),
+            });
+            let config = &mut host.config;
+            config.i2p = Some(I2p {
+                // Nobody dials the third one.
+                accept: index < 2 || draws.one_in(2),
+                silence: ms(draws.pick(&[120_000, 60_000, 30_000])),
+                ..I2p::default()
+            });
+            if anonymous.contains(&index) {
+                config.class = Class::Anonymous;
+            }
+            if hidden || draws.one_in(2) {
+                config.attempt_deadline = ms(draws.pick(&[60_000, 45_000]));
+            }
+            config.close_deadline += 3 * round_trip;
+        }
+    }
+
+    /// A host that has a router.
+    fn router(&self, draws: &mut Draws) -> Option<usize> {
+        let hosts: Vec<usize> =
+            (0..self.scenario.hosts.len()).filter(|host| self.scenario.hosts[*host].router.is_some()).collect();
+        if hosts.is_empty() { None } else { Some(draws.pick(&hosts)) }
+    }
+
+    /// Something that is wrong with routers, some times.
+    fn on_routers(
+        &mut self,
+        family: Family,
+        draws: &mut Draws,
+        lasts: impl Fn(&RouterTrouble) -> Option<u64>,
+        trouble: impl Fn(&mut Draws) -> RouterTrouble,
+    ) {
+        for _ in 0..draws.between(1, 3) {
+            let Some(host) = self.router(draws) else { return };
+            let trouble = trouble(draws);
+            let (from, until) = match lasts(&trouble) {
+                None => (ms(draws.below(self.storm)), None),
+                Some(_) if draws.one_in(3) => self.cut(draws),
+                Some(longest) => self.window(draws, 500, longest),
+            };
+            self.scenario.faults.push(Fault { from, until, family, kind: FaultKind::Router { host, trouble } });
+        }
+    }
+
+    /// Keys that seal nothing any more before the answer to their renewal can come are no use.
+    fn keys_outlive_round_trips(&mut self) {
+        if self.scenario.hosts.iter().any(|host| host.router.is_some()) {
+            let least = 4 * self.scenario.tunnels.round_trip();
+            for host in &mut self.scenario.hosts {
+                host.config.key_life = host.config.key_life.max(least);
+            }
+        }
+    }
+
     /// Everybody dials the second host.
     fn dials(&mut self, draws: &mut Draws) {
         for host in [0, 2].into_iter().filter(|host| *host < self.scenario.hosts.len()) {
@@ -237,6 +326,59 @@ impl Swarm {
                 let key_life = ms(draws.pick(&[1_000, 2_000, 5_000, 10_000]));
                 self.scenario.hosts.iter_mut().for_each(|host| host.config.key_life = key_life);
             }
+            // The routers are there from the beginning.
+            Family::I2p => {}
+            Family::SlowTunnels => {
+                let build = |draws: &mut Draws| ms(draws.pick(&[1_000, 5_000, 12_000, 40_000, 120_000]));
+                let slow = |draws: &mut Draws| RouterTrouble::SlowTunnels { build: build(draws) };
+                self.on_routers(family, draws, |_| Some(120_000), slow);
+            }
+            Family::NoTunnels => self.on_routers(
+                family,
+                draws,
+                |_| Some(40_000),
+                |draws| {
+                    let with =
+                        draws.pick(&[Refused::CantReachPeer, Refused::Timeout, Refused::I2pError, Refused::I2pError]);
+                    if draws.one_in(3) { RouterTrouble::Unpublished } else { RouterTrouble::Refuses { with } }
+                },
+            ),
+            Family::DeadTunnels => {
+                let lasts = |trouble: &RouterTrouble| (*trouble == RouterTrouble::Silent).then_some(60_000);
+                let dead = |draws: &mut Draws| draws.pick(&[&RouterTrouble::Rebuilt, &RouterTrouble::Silent]).clone();
+                self.on_routers(family, draws, lasts, dead);
+            }
+            Family::BridgeGone => {
+                let lasts = |trouble: &RouterTrouble| (*trouble == RouterTrouble::Down).then_some(60_000);
+                let gone = |draws: &mut Draws| {
+                    draws.pick(&[&RouterTrouble::Down, &RouterTrouble::Down, &RouterTrouble::Forgets])
+                };
+                self.on_routers(family, draws, lasts, |draws| gone(draws).clone());
+            }
+            Family::BridgeStalls => self.on_routers(family, draws, |_| Some(40_000), |_| RouterTrouble::Stalled),
+            Family::BridgeLies => self.on_routers(
+                family,
+                draws,
+                |_| Some(200_000),
+                |draws| {
+                    let common =
+                        [Lie::Garbage, Lie::LongLine, Lie::OkInMessage, Lie::InvalidId, Lie::End, Lie::Verbose];
+                    // Few answers can be one of these.
+                    let rare = [Lie::DuplicatedId, Lie::OkThenSilence, Lie::OkThenGarbage];
+                    if draws.one_in(3) {
+                        let per_mille = draws.pick(&[50, 300, 700]);
+                        RouterTrouble::Lies { lie: draws.pick(&common), per_mille }
+                    } else {
+                        RouterTrouble::Lies { lie: draws.pick(&rare), per_mille: draws.pick(&[700, 1_000]) }
+                    }
+                },
+            ),
+            Family::MuteCallers => self.on_routers(
+                family,
+                draws,
+                |_| None,
+                |draws| RouterTrouble::MuteCallers { streams: draws.pick(&[1, 3, 20]) },
+            ),
             Family::SlowReader => {
                 let host = usize::from(draws.one_in(2));
                 let batch = u32::try_from(draws.between(1, 20)).expect("at most 20");
@@ -450,7 +592,13 @@ mod tests {
     fn every_family_is_on_in_a_good_part_of_the_seeds() {
         for family in Family::ALL {
             let on = (0..1_000).filter(|seed| Scenario::generate(*seed).families().any(|on| on == *family)).count();
-            assert!((300..=700).contains(&on), "{} is on in {on} of 1,000 seeds", family.name());
+            // A third of the seeds have routers, and what is wrong with them is on in half of those.
+            let expected = match family {
+                Family::I2p => 250..=450,
+                family if *family > Family::I2p => 100..=250,
+                _ => 300..=700,
+            };
+            assert!(expected.contains(&on), "{} is on in {on} of 1,000 seeds", family.name());
         }
     }
 

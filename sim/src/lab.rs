@@ -102,6 +102,13 @@ impl Lab {
         Link::direct(self.key(host), address(host))
     }
 
+    /// A link by which a host can be dialled over I2P alone, if it has a router.
+    #[must_use]
+    pub fn hidden_link(&self, host: usize) -> Link {
+        let i2p = Some(self.world.net.i2p.keys(host).destination());
+        Link { host: None, udp_port: None, tcp_port: None, i2p, ..self.link(host) }
+    }
+
     /// Lets the application of a host call its endpoint, and does what the endpoint then wants
     /// done. `None` when the host's process is not running, or stopped.
     ///
@@ -177,6 +184,18 @@ impl Lab {
     #[must_use]
     pub fn streams(&self, host: usize) -> usize {
         self.world.net.held_by(host)
+    }
+
+    /// When the process of a host connected to its SAM bridge.
+    #[must_use]
+    pub fn bridge_knocks(&self, host: usize) -> Vec<Time> {
+        self.world
+            .net
+            .knocks
+            .iter()
+            .filter(|knock| (knock.from, knock.to) == (host, host))
+            .map(|knock| knock.at)
+            .collect()
     }
 
     /// Lets the oracles forget the packets that they have seen: in a run of weeks, what is still

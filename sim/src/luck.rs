@@ -33,6 +33,8 @@ pub(crate) enum Purpose {
     DoubledWhen = 33,
     TimersFirst = 34,
     Attack = 35,
+    Destination = 36,
+    I2p = 37,
 }
 
 /// The luck of one scenario.

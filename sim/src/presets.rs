@@ -2,11 +2,11 @@
 
 use core::time::Duration;
 
-use burdock_core::Config;
+use burdock_core::{Class, Config, I2p};
 
 use crate::scenario::{
-    Accept, Ending, Family, Fault, FaultKind, Forgery, Host, Link, OffPath, Op, Protocol, Reader, Scenario, Trouble,
-    Verdict, Way, What,
+    Accept, Ending, Family, Fault, FaultKind, Forgery, Host, Link, OffPath, Op, Protocol, Reader, Router, Scenario,
+    Trouble, Tunnels, Verdict, Way, What,
 };
 
 /// What has become of a peer that does not answer.
@@ -42,15 +42,32 @@ impl Scenario {
             accept: Accept::Anyone,
             clock: Duration::ZERO,
             reader: Reader::Prompt,
+            router: None,
         };
         Self {
             seed,
             hosts: vec![host("alice"), host("bob")],
             link: Link { latency: Duration::from_millis(20), mtu: 1_500, send_buffer: 65_536 },
+            tunnels: Tunnels::default(),
             faults: Vec::new(),
             ops: vec![Op { at: Duration::ZERO, host: 0, what: What::Connect { to: 1, by_name: false } }],
             ending: Ending::Converge { healed: Duration::from_secs(10), closers: vec![0] },
         }
+    }
+
+    /// Alice dials Bob over I2P alone, by tunnels that take a second in each direction; nothing goes wrong. Both are
+    /// anonymous and have the chat preset.
+    #[must_use]
+    pub fn anonymous(seed: u64) -> Self {
+        let mut scenario = Self::calm(seed);
+        for host in &mut scenario.hosts {
+            host.config = Config { class: Class::Anonymous, i2p: Some(I2p::default()), ..Config::chat() };
+            // What is queued at the end needs some round trips.
+            host.config.close_deadline = Duration::from_secs(30);
+            host.router = Some(Router::default());
+        }
+        scenario.ending = Ending::Converge { healed: Duration::from_secs(60), closers: vec![0] };
+        scenario
     }
 
     /// UDP vanishes in both directions, for ever.
@@ -208,7 +225,26 @@ impl Scenario {
     /// The generated scenario of a seed with these families of faults alone.
     #[must_use]
     pub fn restricted(seed: u64, families: &[Family]) -> Self {
-        let mut scenario = Self::generate(seed);
+        Self::generate(seed).with_only(families)
+    }
+
+    /// The scenario of a seed in which all hosts have routers, or all but one, and nothing is wrong but with these.
+    #[must_use]
+    pub fn routers(seed: u64) -> Self {
+        Self::generated(seed, true).with_only(&[
+            Family::I2p,
+            Family::SlowTunnels,
+            Family::NoTunnels,
+            Family::DeadTunnels,
+            Family::BridgeGone,
+            Family::BridgeStalls,
+            Family::BridgeLies,
+            Family::MuteCallers,
+        ])
+    }
+
+    fn with_only(self, families: &[Family]) -> Self {
+        let mut scenario = self;
         let keeps = |family| families.contains(&family);
         scenario.faults.retain(|fault| keeps(fault.family));
         if !keeps(Family::SlowReader) {
@@ -217,6 +253,11 @@ impl Scenario {
         if !keeps(Family::ShortKeys) {
             let key_life = Config::streamer().key_life;
             scenario.hosts.iter_mut().for_each(|host| host.config.key_life = key_life);
+        }
+        if !keeps(Family::I2p) {
+            for host in &mut scenario.hosts {
+                (host.config.class, host.config.i2p, host.router) = (Class::Open, None, None);
+            }
         }
         let mut dialled = false;
         scenario.ops.retain(|op| match op.what {

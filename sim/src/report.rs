@@ -33,6 +33,9 @@ pub struct Report {
     /// Bytes sent to an address for each thousand that came from it, at worst, while it had proved
     /// nothing. Spoofed addresses are among them; first messages of a dial are not.
     pub amplification: u64,
+    /// Operations beside the SAM bridge by endpoints that may have none, or towards peers that are known by an I2P
+    /// destination alone.
+    pub beside: u64,
     /// What was reached.
     pub table: Table,
     /// The log: its end, or all of it if that was asked for.
@@ -79,7 +82,7 @@ pub struct Told {
     pub kind: UpdateKind,
 }
 
-/// A packet that asks for a handshake, or for a connection.
+/// A packet that asks for a handshake, or for a connection. One from a host to itself asks its SAM bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knock {
     /// When it arrived.

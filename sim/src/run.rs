@@ -18,12 +18,20 @@ use crate::world::{Apps, Stage, World};
 const CHECK: u64 = 50_000;
 /// For handshakes, for what is still to be transferred, and for a timer that has backed off.
 const SLACK: Duration = Duration::from_secs(40);
+/// For a router that was asked for a session just before: the longest wait before the next question, for a session and
+/// then for callers, and what a router may take to say that nobody is there.
+const ROUTER: Duration = Duration::from_secs(60 + 60 + 15);
+/// For what is still to be sent through tunnels: 1,500 messages, or 600 kB, with the least that a peer may allow at a
+/// time, and as much again for what has to be sent twice.
+const ROUND_TRIPS: u32 = 80;
 /// After the end of all sessions, for packets under way and their answers.
 const GRACE: u64 = 5_000_000;
 /// How long the silence after that must last.
 const QUIET: u64 = 60_000_000;
-/// How often an application dials again what has ended although it is wanted.
+/// How often an application dials again what has ended although it is wanted; where there are routers it may use up all
+/// attempts while the peer's builds its tunnels.
 const REDIALS: u32 = 8;
+const REDIALS_OVER_I2P: u32 = 60;
 
 /// How a run is written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,9 +104,13 @@ impl World {
     fn bound(&self) -> u64 {
         let of = |config: &burdock_core::Config| {
             let wait = (0..config.attempts).map(|n| config.backoff.wait(n)).max().unwrap_or_default();
-            config.silence + wait + 2 * config.attempt_deadline + SLACK
+            let silence = config.i2p.as_ref().map_or(config.silence, |i2p| i2p.silence.max(config.silence));
+            silence + wait + 2 * config.attempt_deadline + SLACK
         };
-        micros(self.scenario.hosts.iter().map(|host| of(&host.config)).max().unwrap_or_default())
+        let longest = self.scenario.hosts.iter().map(|host| of(&host.config)).max().unwrap_or_default();
+        let routers = self.scenario.hosts.iter().filter_map(|host| host.router.as_ref());
+        let router = routers.map(|router| ROUTER + router.build + ROUND_TRIPS * self.scenario.tunnels.round_trip()).max();
+        micros(longest + router.unwrap_or_default())
     }
 
     /// How long the slowest clock stands still, having gone back.
@@ -110,6 +122,8 @@ impl World {
     pub(crate) fn check(&mut self) -> Verdict {
         match self.stage {
             Stage::Healed { deadline, redials } => {
+                let routers = self.scenario.hosts.iter().any(|host| host.router.is_some());
+                let most = if routers { REDIALS_OVER_I2P } else { REDIALS };
                 let Some(open) = self.unfinished() else { return self.end_all() };
                 if self.now > deadline {
                     return broken("liveness", format!("healed long ago, but {open}"));
@@ -117,7 +131,7 @@ impl World {
                 for host in 0..self.hosts.len() {
                     for (to, by_name) in self.hosts[host].wanted.clone() {
                         let idle = |process: &crate::host::Process| !process.current.contains_key(&to);
-                        if self.hosts[host].process.as_ref().is_some_and(idle) && redials < REDIALS {
+                        if self.hosts[host].process.as_ref().is_some_and(idle) && redials < most {
                             self.table.event("redialled_when_healed");
                             let deadline = self.now + self.bound();
                             self.stage = Stage::Healed { deadline, redials: redials + 1 };
@@ -253,6 +267,7 @@ impl World {
             }
         }
         self.table.merge(&self.net.attack.deeds);
+        self.table.merge(&self.net.i2p.deeds);
         let (hash, log) = self.trace.finish();
         Report {
             seed: self.scenario.seed,
@@ -264,6 +279,7 @@ impl World {
             messages: self.ledger.taken_count(),
             reconnects: self.resumed,
             amplification: self.amplification.worst,
+            beside: self.hidden.beside,
             table: self.table,
             log,
             told: self.told,

@@ -4,10 +4,11 @@
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use burdock_core::Config;
+use burdock_core::{Class, Config, Destination, PublicKey};
 use serde::{Deserialize, Serialize};
 
 pub use crate::attack::{Forgery, OffPath, OnPath, OnStream, Rebinding};
+pub use crate::net::i2p::{Lie, Make, Refused, Router, RouterTrouble, Tunnels};
 use crate::span;
 
 /// One simulated world from beginning to end.
@@ -30,6 +31,9 @@ pub struct Scenario {
     pub hosts: Vec<Host>,
     /// The way between any two hosts, in each direction, while nothing is wrong.
     pub link: Link,
+    /// The way between any two I2P routers.
+    #[serde(default, skip_serializing_if = "Tunnels::is_default")]
+    pub tunnels: Tunnels,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// What the applications do.
@@ -53,6 +57,9 @@ pub struct Host {
     pub clock: Duration,
     /// How its application reads.
     pub reader: Reader,
+    /// The I2P router on its machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<Router>,
 }
 
 /// Who may open a session with a host.
@@ -201,6 +208,13 @@ pub enum FaultKind {
         host: usize,
         /// How.
         trouble: WakeTrouble,
+    },
+    /// Something is wrong with the I2P router of a host.
+    Router {
+        /// The index of the host.
+        host: usize,
+        /// What.
+        trouble: RouterTrouble,
     },
 }
 
@@ -402,6 +416,22 @@ families! {
     DoubledWake = "doubled_wake";
     /// Keys that are renewed every few seconds.
     ShortKeys = "short_keys";
+    /// Hosts with I2P routers.
+    I2p = "i2p";
+    /// I2P tunnels that take their time to be built.
+    SlowTunnels = "slow_tunnels";
+    /// I2P tunnels, and lease sets, that are not there.
+    NoTunnels = "no_tunnels";
+    /// I2P tunnels that die in silence, and streams with them.
+    DeadTunnels = "dead_tunnels";
+    /// I2P routers that end, start again, or forget their sessions.
+    BridgeGone = "bridge_gone";
+    /// I2P routers that stand still.
+    BridgeStalls = "bridge_stalls";
+    /// SAM bridges that say what is not so.
+    BridgeLies = "bridge_lies";
+    /// Callers over I2P who never say a word.
+    MuteCallers = "mute_callers";
 }
 
 /// Something that an application does.
@@ -535,6 +565,28 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// The link by which one host dials another, as the one makes it known; over I2P at `destination`.
+    pub(crate) fn link_to(
+        &self,
+        from: usize,
+        to: usize,
+        key: PublicKey,
+        by_name: bool,
+        destination: Destination,
+    ) -> burdock_core::Link {
+        let mut link = burdock_core::Link::direct(key, address(to));
+        if by_name {
+            link.host = Some(burdock_core::Host::Name(self.hosts[to].name.clone()));
+        }
+        let open = |host: usize| self.hosts[host].config.class == Class::Open;
+        let hidden = self.hosts[to].router.as_ref().is_some_and(|router| router.hidden);
+        link.i2p = self.hosts[to].router.as_ref().map(|_| destination);
+        if !open(from) || !open(to) || hidden {
+            (link.host, link.udp_port, link.tcp_port) = (None, None, None);
+        }
+        link
+    }
+
     pub(crate) fn validate(&self) -> Result<(), ScenarioError> {
         if self.hosts.is_empty() || self.hosts.len() > MAX_HOSTS {
             return Err(ScenarioError(format!("there must be 1 to {MAX_HOSTS} hosts")));
@@ -548,6 +600,7 @@ impl Scenario {
             | FaultKind::Rebind { host, .. }
             | FaultKind::Stop { host, .. }
             | FaultKind::ClockJump { host, .. }
+            | FaultKind::Router { host, .. }
             | FaultKind::Wakes { host, .. } => [*host; 2],
             FaultKind::OnPath { way, .. } | FaultKind::OnStream { way, .. } => [way.from, way.to],
             FaultKind::OffPath(plan) => [plan.target; 2],
@@ -570,6 +623,7 @@ impl Scenario {
     pub fn families(&self) -> impl Iterator<Item = Family> + '_ {
         Family::ALL.iter().copied().filter(|family| match family {
             Family::ShortKeys => self.hosts.iter().any(|host| host.config.key_life < Config::streamer().key_life),
+            Family::I2p => self.hosts.iter().any(|host| host.router.is_some()),
             Family::SlowReader => self.hosts.iter().any(|host| host.reader != Reader::Prompt),
             Family::BothDial => self.ops.iter().any(|op| match op.what {
                 What::Connect { to, .. } => self.ops.iter().any(

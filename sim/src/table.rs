@@ -5,7 +5,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use burdock_core::update::{Outcome, ProgressStatus, Stage, State, UpdateKind};
-use burdock_core::{Code, NetError, Transport, Update};
+use burdock_core::{Code, NetError, RouterState, Transport, Update};
 
 use crate::scenario::Family;
 
@@ -17,14 +17,13 @@ const REASONS: &[(&str, &str, &str)] = &[
     ("code", "not_invited", "whoever is refused hears nothing, and no link has an invite"),
     ("code", "handshake_timeout", "a damaged answer is followed by a good one before the attempt is over"),
     ("code", "version", "there is one version"),
-    ("code", "sam_down", "there is no SAM bridge yet"),
     ("code", "name", "every name can be looked up"),
     ("code", "expired", "every host comes back"),
     ("code", "replaced", "every identity is used in one place"),
     ("code", "close_timeout", "everything is healed before it is closed"),
     ("code", "cancelled", "an application that cancels is told nothing more"),
+    ("router", "said_connecting", "it is so from the beginning, and is not told again before it is up or down"),
     ("event", "stream_timed_out", "a kernel gives up after minutes, an attempt after seconds"),
-    ("won", "I2P", "there is no SAM bridge yet"),
 ];
 
 /// Counts by group and row.
@@ -50,6 +49,10 @@ const EVENTS: &[&str] = &[
     "accepted_stream",
     "early_tick",
     "fallback_udp_to_tcp",
+    "fallback_to_i2p",
+    "moved_to_i2p",
+    "moved_from_i2p",
+    "resumed_on_i2p",
     "moved_tcp_to_udp",
     "moved_udp_to_tcp",
     "partial_write",
@@ -107,6 +110,39 @@ const DEEDS: &[&str] = &[
     "rebound_connections",
 ];
 
+/// What routers did.
+const ROUTERS: &[&str] = &[
+    "session",
+    "stream",
+    "accepted",
+    "nobody_accepted",
+    "cant_reach_peer",
+    "timeout",
+    "i2p_error",
+    "invalid_id",
+    "refused_session",
+    "forgotten_session",
+    "stream_died",
+    "down",
+    "stalled",
+    "silent",
+    "unpublished",
+    "slow_tunnels",
+    "troubled",
+    "lie_garbage",
+    "lie_long_line",
+    "lie_ok_in_message",
+    "lie_duplicated_id",
+    "lie_invalid_id",
+    "lie_ok_then_silence",
+    "lie_ok_then_garbage",
+    "lie_end",
+    "verbose",
+    "said_connecting",
+    "said_up",
+    "said_down",
+];
+
 const KINDS: &[&str] = &[
     "progress",
     "connected",
@@ -139,6 +175,21 @@ impl Table {
         self.count("attack", name);
     }
 
+    /// Counts a deed of [`ROUTERS`].
+    pub(crate) fn i2p(&mut self, name: &'static str) {
+        debug_assert!(ROUTERS.contains(&name), "{name} has no row");
+        self.count("router", name);
+    }
+
+    /// Counts what was told of a router.
+    pub(crate) fn router(&mut self, state: &RouterState) {
+        self.i2p(match state {
+            RouterState::Connecting => "said_connecting",
+            RouterState::Up { .. } => "said_up",
+            _ => "said_down",
+        });
+    }
+
     /// Counts whatever an update reaches.
     pub(crate) fn update(&mut self, update: &Update) {
         self.count("update", kind(&update.kind));
@@ -159,12 +210,15 @@ impl Table {
                 match (from, to) {
                     (Transport::Udp, Transport::Tcp) => self.event("moved_udp_to_tcp"),
                     (Transport::Tcp, Transport::Udp) => self.event("moved_tcp_to_udp"),
+                    (_, Transport::I2p) => self.event("moved_to_i2p"),
+                    (Transport::I2p, _) => self.event("moved_from_i2p"),
                     _ => {}
                 }
             }
             UpdateKind::Lost { code } | UpdateKind::Closed { code, .. } => self.count("code", code.name()),
             UpdateKind::Resumed { transport: Transport::Udp, .. } => self.event("resumed_on_udp"),
             UpdateKind::Resumed { transport: Transport::Tcp, .. } => self.event("resumed_on_tcp"),
+            UpdateKind::Resumed { transport: Transport::I2p, .. } => self.event("resumed_on_i2p"),
             UpdateKind::PeerRestarted => self.event("peer_restart_noticed"),
             _ => {}
         }
@@ -200,15 +254,16 @@ impl Table {
         let states =
             [State::Connecting, State::Connected, State::Reconnecting, State::Waiting, State::Closing, State::Closed];
         let outcomes = [Outcome::Delivered, Outcome::Undelivered, Outcome::Unknown];
-        let groups: [(&'static str, Vec<&'static str>); 10] = [
+        let groups: [(&'static str, Vec<&'static str>); 11] = [
             ("family", Family::ALL.iter().map(|family| family.name()).collect()),
             ("won", Transport::ALL.iter().map(|transport| transport.name()).collect()),
             ("event", EVENTS.to_vec()),
             ("attack", DEEDS.to_vec()),
+            ("router", ROUTERS.to_vec()),
             ("update", KINDS.to_vec()),
             ("state", states.map(state_name).to_vec()),
             ("progress", statuses.map(status).to_vec()),
-            ("stage", [Stage::Resolving, Stage::Opening, Stage::Handshake].map(stage).to_vec()),
+            ("stage", [Stage::Resolving, Stage::Tunnels, Stage::Opening, Stage::Handshake].map(stage).to_vec()),
             ("outcome", outcomes.map(outcome_name).to_vec()),
             ("code", Code::ALL.iter().map(|code| code.name()).collect()),
         ];

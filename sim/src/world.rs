@@ -14,6 +14,7 @@ use crate::net::{Delivery, Machine, Net, NetItem};
 use crate::oracle::amplification::Amplification;
 use crate::oracle::door::Door;
 use crate::oracle::elsewhere::Elsewhere;
+use crate::oracle::hidden::{About, Hidden};
 use crate::oracle::ledger::Ledger;
 use crate::oracle::restarts::Restarts;
 use crate::oracle::updates::Updates;
@@ -65,6 +66,7 @@ pub(crate) struct World {
     pub(crate) elsewhere: Elsewhere,
     pub(crate) door: Door,
     pub(crate) restarts: Restarts,
+    pub(crate) hidden: Hidden,
     /// Actions of all cores so far.
     acted: u64,
     /// A clock has jumped, or stood still while others went on: an epoch is older for one side than for the other.
@@ -135,6 +137,7 @@ impl World {
             elsewhere: Elsewhere::default(),
             door: Door::default(),
             restarts: Restarts::default(),
+            hidden: Hidden::default(),
             acted: 0,
             ages_differ: false,
             crashes: 0,
@@ -224,6 +227,9 @@ impl World {
             Ok(endpoint) => endpoint,
             Err(error) => return broken("scenario", format!("host {}: {error}", spec.name)),
         };
+        if spec.router.as_ref().is_some_and(|router| router.keeps) {
+            endpoint.set_destination(self.net.i2p.keys(index).private_destination());
+        }
         endpoint.set_accept(match &spec.accept {
             Accept::Anyone => AcceptPolicy::anyone(),
             Accept::Hosts(hosts) => {
@@ -262,6 +268,7 @@ impl World {
         let Some(process) = self.hosts[index].process.take() else { return };
         self.net.set_stopped(index, false);
         self.crashes += 1;
+        self.hidden.all_over(index);
         self.table.event("crash");
         self.trace.step(self.now, index, "crash", power.into(), &[]);
         self.note(index, format_args!("{}", if power { "loses power" } else { "is killed" }));
@@ -302,6 +309,9 @@ impl World {
                 self.clock_jumps(index, host, micros(by), back);
             }
             FaultKind::Wakes { host, trouble } => self.hosts[host].wakes.push((index, trouble)),
+            FaultKind::Router { host, trouble } => {
+                self.net.router_trouble(self.now, index, host, trouble, &mut self.queue);
+            }
             kind => {
                 self.net.attack.begin(self.now, index, &self.scenario.faults[index], &mut self.queue);
                 self.forget_connections(&kind);
@@ -322,6 +332,7 @@ impl World {
             FaultKind::Stop { host, .. } => self.go_on(index, host)?,
             FaultKind::ClockJump { host, .. } => self.clock_is_right_again(index, host)?,
             FaultKind::Wakes { host, .. } => self.wakes_are_right_again(index, host)?,
+            FaultKind::Router { host, .. } => self.net.router_is_right_again(self.now, index, host, &mut self.queue),
             kind => {
                 self.net.attack.end(index, &self.scenario.faults[index]);
                 self.forget_connections(&kind);
@@ -354,10 +365,22 @@ impl World {
             self.deliver(delivery)?;
         }
         self.deliveries = out;
-        Ok(())
+        self.routers_bear_it()
+    }
+
+    /// What no router bears, no client may do.
+    fn routers_bear_it(&mut self) -> Verdict {
+        match self.net.i2p.misuse.take() {
+            Some((host, what)) => broken("sam", format!("host {host} {what}")),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn deliver(&mut self, delivery: Delivery) -> Verdict {
+        if self.net.router_of(delivery.host()).is_some() {
+            self.net.bridge_told(self.now, delivery, &mut self.queue);
+            return self.routers_bear_it();
+        }
         let Some(delivery) = self.unless_stopped(delivery) else { return Ok(()) };
         match delivery {
             Delivery::Datagram { to: host, from, mut data, whole, truth } => {
@@ -373,6 +396,7 @@ impl World {
                 if self.net.attack.nat.ever(from).is_none() {
                     self.elsewhere.received(host, from, &data);
                 }
+                self.hidden.received(host, truth.and_then(|truth| self.net.attack.nat.ever(truth)), &data);
                 self.trace.step(self.now, host, "datagram", u64::from(from.port()), &data);
                 if self.trace.full() {
                     let name = &self.scenario.hosts[host].name;
@@ -404,6 +428,7 @@ impl World {
                 let time = process.time(self.now);
                 match process.endpoint.stream_accepted(time, from) {
                     Some(stream) => {
+                        self.hidden.accepts(host, &self.scenario.hosts[host].config)?;
                         process.streams.insert(stream, end);
                         process.ends.insert(end, stream);
                     }
@@ -419,6 +444,11 @@ impl World {
             Delivery::Data { host, end, mut data } => {
                 let Some(stream) = self.stream(host, end) else { return Ok(()) };
                 self.trace.step(self.now, host, "data", stream.get(), &data);
+                if !self.net.i2p.speaks_sam(end)
+                    && let Some(process) = &mut self.hosts[host].process
+                {
+                    process.heard = true;
+                }
                 self.raw_event(host, Event::StreamData { stream, data: &mut data })?;
                 self.net.recycle(data);
                 self.settle(host)
@@ -432,6 +462,7 @@ impl World {
                 let process = self.hosts[host].process.as_mut().expect("it holds a stream");
                 process.streams.remove(&stream);
                 process.ends.remove(&end);
+                self.net.i2p.hung_up(end);
                 self.table.stream_end(error);
                 if self.wire.closed(end) {
                     self.table.event("stream_cut_mid_frame");
@@ -525,7 +556,8 @@ impl World {
         if let Stage::Quiet { grace, .. } = self.stage
             && now > grace
             && !self.answering
-            && !matches!(action, Action::Update { .. } | Action::CloseStream { .. })
+            && !matches!(action, Action::Update { .. } | Action::CloseStream { .. } | Action::Router { .. })
+            && !is_to_router(&self.net, process, &action)
         {
             let what = contract::name(&action);
             return broken("silence", format!("host {host} wants {what} after all its sessions have ended"));
@@ -534,6 +566,16 @@ impl World {
             let name = &self.scenario.hosts[host].name;
             self.trace.line(now, name, format_args!("-> {action:?} ({} bytes)", bytes.len()));
         }
+        let peer = match &action {
+            Action::Transmit { to, .. } | Action::OpenStream { to, .. } => self.net.attack.nat.ever(*to),
+            _ => None,
+        };
+        let named = match &action {
+            Action::Resolve { host: name, .. } => self.scenario.hosts.iter().position(|host| host.name == *name),
+            _ => None,
+        };
+        let about = About { host, config: &self.scenario.hosts[host].config, peer };
+        self.hidden.acts(about, &action, bytes, named)?;
         match action {
             Action::Transmit { to, segment_size } => {
                 for packet in bytes.chunks(segment_size.unwrap_or(bytes.len()).max(1)) {
@@ -564,7 +606,9 @@ impl World {
                 };
                 let len = self.net.write(now, end, bytes, &mut self.queue);
                 self.trace.step(now, host, "write", stream.get(), &bytes[..len]);
-                self.wire.written(host, end, &bytes[..len])?;
+                if !self.net.i2p.speaks_sam(end) {
+                    self.wire.written(host, end, &bytes[..len])?;
+                }
                 if len < bytes.len() {
                     self.table.event("partial_write");
                 }
@@ -578,6 +622,7 @@ impl World {
                     return Ok(false);
                 };
                 process.ends.remove(&end);
+                self.net.i2p.hung_up(end);
                 if self.wire.closed(end) {
                     self.table.event("stream_cut_mid_frame");
                 }
@@ -591,6 +636,8 @@ impl World {
             }
             Action::Router { state } => {
                 let text = serde_json::to_string(&state).expect("plain data");
+                Hidden::tells(host, self.net.i2p.keys(host), &format!("{text} {state:?}"))?;
+                self.table.router(&state);
                 self.trace.step(now, host, "router", 0, text.as_bytes());
                 self.note(host, format_args!("I2P router: {state:?}"));
             }
@@ -637,5 +684,14 @@ impl World {
                 contract::after_tick(host, seen, due)?;
             }
         }
+    }
+}
+
+/// Whether it concerns the router of the host itself, which is there whether or not there are sessions.
+fn is_to_router(net: &Net, process: &Process, action: &Action) -> bool {
+    match action {
+        Action::OpenStream { to, .. } => to.ip().is_loopback(),
+        Action::WriteStream { stream } => process.streams.get(stream).is_some_and(|end| net.i2p.speaks_sam(*end)),
+        _ => false,
     }
 }

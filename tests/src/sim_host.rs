@@ -93,6 +93,7 @@ impl Host for SimHost {
             accept: Accept::Anyone,
             clock: Duration::from_secs(1_000 * peer as u64),
             reader: Reader::Prompt,
+            router: None,
         };
         let scenario = Scenario { hosts: (0..peers).map(host).collect(), ..Scenario::calm(SEED) };
         let lab = Lab::new(scenario).expect("the suite's configuration is sound");

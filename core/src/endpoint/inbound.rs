@@ -304,6 +304,16 @@ impl Endpoint {
         }
     }
 
+    /// Forgets what this peer began by other transports than I2P, and is not answered there any more.
+    pub(super) fn drop_half_opens_in_clear(&mut self, key: &PublicKey) {
+        let in_clear = |it: &HalfOpen| it.key == *key && it.established.transport != Transport::I2p;
+        let indices: Vec<u32> =
+            self.half_open.iter().filter(|(_, _, it)| in_clear(it)).map(|(index, _, _)| index).collect();
+        for index in indices {
+            self.drop_half_open(index);
+        }
+    }
+
     pub(super) fn drop_half_open(&mut self, index: u32) {
         self.agenda.set(Timer::HalfOpen(index), None, super::Reason::HalfOpen);
         self.shared.indices.remove(&index);

@@ -215,6 +215,9 @@ impl Endpoint {
         if !direct && (link.i2p.is_none() || self.shared.router.is_none()) {
             return Err(ConnectError::NoAddress);
         }
+        if !direct {
+            self.drop_half_opens_in_clear(&link.key);
+        }
         let id = self.shared.next_session();
         let half = self.half_told(now, &link.key).unwrap_or_else(|| self.shared.random.half());
         self.told.forget(&link.key);

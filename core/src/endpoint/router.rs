@@ -20,13 +20,14 @@ use crate::time::Time;
 
 /// Streams that wait for callers. More than one, so that a second caller finds one while the first is handed over.
 const ACCEPTS: usize = 2;
-/// The waits before the router is asked again.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The waits before the router is asked again. A destination may not be used twice at once, and a router needs a
+/// moment to let go of a session: with their jitter the shortest is 3 s.
+const RETRY_FIRST: Duration = Duration::from_secs(6);
 const RETRY_CAP: Duration = Duration::from_secs(60);
+/// The first wait before streams wait for callers again; it grows in the same way.
+const ACCEPT_FIRST: Duration = Duration::from_secs(1);
 /// A SAM session that stood so long was sound: the waits begin anew.
 const PROVED_SOUND: Duration = Duration::from_secs(10);
-/// A destination may not be used twice at once, and a router needs a moment to let go of a session.
-const LET_GO: Duration = Duration::from_secs(3);
 /// A session that can reach nobody is only given up when it has had this long.
 const GIVEN_TIME: Duration = Duration::from_secs(600);
 /// So many destinations out of reach count as nobody.
@@ -114,8 +115,8 @@ impl Router {
     }
 }
 
-fn wait(shared: &mut Shared, retries: u32) -> Duration {
-    Schedule::exponential(RETRY_FIRST, RETRY_CAP).jittered(retries, shared.random.jitter())
+fn wait(shared: &mut Shared, first: Duration, retries: u32) -> Duration {
+    Schedule::exponential(first, RETRY_CAP).jittered(retries, shared.random.jitter())
 }
 
 impl Shared {
@@ -350,7 +351,7 @@ impl Endpoint {
             Purpose::Accept => {
                 let retries = router.accept_retries;
                 router.accept_retries = retries.saturating_add(1);
-                let at = now + wait(&mut self.shared, retries);
+                let at = now + wait(&mut self.shared, ACCEPT_FIRST, retries);
                 if let Some(router) = &mut self.shared.router {
                     router.accept_at = at;
                 }
@@ -394,7 +395,7 @@ impl Endpoint {
         router.retries = retries.saturating_add(1);
         router.unreachable.clear();
         let orphans = core::mem::take(&mut router.sockets);
-        let wait = wait(&mut self.shared, retries).max(LET_GO);
+        let wait = wait(&mut self.shared, RETRY_FIRST, retries);
         if let Some(router) = &mut self.shared.router {
             router.life = Life::Down { until: now + wait };
         }

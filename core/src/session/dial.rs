@@ -210,7 +210,13 @@ impl Session {
         let Some(attempt) = self.attempt_mut() else { return };
         let Some(destination) = attempt.awaiting.take() else { return };
         match failed {
-            Some(code) => attempt.note(code),
+            Some(code) => {
+                attempt.note(code);
+                // What else it tried had its time meanwhile.
+                if attempt.deadline <= now {
+                    return self.fail_attempt(now, shared);
+                }
+            }
             None => {
                 attempt.deadline = deadline;
                 self.dial_i2p(now, shared, destination);

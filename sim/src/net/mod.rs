@@ -1,19 +1,22 @@
 //! The network between the hosts: datagrams and connections, with everything that can happen to
-//! them. SAM bridges would stand here too, between `send` and `deliver`, as NATs and attackers do.
+//! them, and I2P.
 
 pub(crate) mod firewall;
+pub(crate) mod i2p;
 pub(crate) mod link;
 pub(crate) mod tcp;
 #[cfg(test)]
 mod tests;
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use burdock_core::{NetError, Time};
 
 use crate::attack::{Attack, Passing};
 use crate::item::Item;
 use crate::luck::Luck;
+use crate::net::i2p::{I2p, I2pItem};
 use crate::net::link::{Fate, Path, micros};
 use crate::net::tcp::{Conn, Segment, Side};
 use crate::queue::Queue;
@@ -55,6 +58,7 @@ pub(crate) enum NetItem {
     Timer {
         end: EndRef,
     },
+    I2p(I2pItem),
 }
 
 /// What the network tells a host.
@@ -145,7 +149,11 @@ pub(crate) struct Net {
     pub(crate) datagrams: u64,
     pub(crate) resets: u64,
     pub(crate) attack: Attack,
+    pub(crate) i2p: I2p,
 }
+
+/// The way between a host and the router on its machine: loopback.
+const LOOPBACK: Link = Link { latency: Duration::from_micros(50), mtu: 65_535, send_buffer: 212_992 };
 
 impl Net {
     pub(crate) fn new(scenario: &Scenario, luck: Luck) -> Self {
@@ -155,24 +163,30 @@ impl Net {
             luck,
             hosts,
             paths: BTreeMap::new(),
-            machines: vec![Machine::Idle; hosts],
+            machines: vec![Machine::Idle; 2 * hosts],
             conns: BTreeMap::new(),
             next_conn: 0,
-            stopped: vec![false; hosts],
+            stopped: vec![false; 2 * hosts],
             knocks: Vec::new(),
             spare: Vec::new(),
             datagrams: 0,
             resets: 0,
             attack: Attack::new(hosts, luck),
+            i2p: I2p::new(scenario, luck),
         }
     }
 
     fn way(&self, from: usize, to: usize) -> usize {
-        from * self.hosts + to
+        match (self.router_of(from), self.router_of(to)) {
+            (None, None) => from * self.hosts + to,
+            (Some(host), _) => self.hosts * self.hosts + 2 * host,
+            (None, Some(host)) => self.hosts * self.hosts + 2 * host + 1,
+        }
     }
 
     fn path(&mut self, way: usize) -> &mut Path {
-        self.paths.entry(way).or_insert_with(|| Path::new(way as u64, &self.link))
+        let link = if way < self.hosts * self.hosts { &self.link } else { &LOOPBACK };
+        self.paths.entry(way).or_insert_with(|| Path::new(way as u64, link))
     }
 
     /// From now on exactly these of `active` are the faults of a way.
@@ -206,6 +220,7 @@ impl Net {
             Machine::Idle => self.orphan_all(now, host, queue),
             Machine::Off => self.forget_all(host),
         }
+        self.router_power(now, host, machine != Machine::Off, queue);
     }
 
     /// Sends one datagram.
@@ -282,6 +297,7 @@ impl Net {
             }
             NetItem::Segment { to, segment } => self.segment_arrives(now, to, segment, queue, out),
             NetItem::Timer { end } => self.timer(now, end, queue, out),
+            NetItem::I2p(item) => self.i2p_item(now, item, queue),
         }
     }
 

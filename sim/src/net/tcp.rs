@@ -16,6 +16,7 @@ use bytes::Bytes;
 use self::end::{End, InFlight, Phase};
 use crate::item::Item;
 use crate::luck::Purpose;
+use crate::net::i2p::BRIDGE_PORT;
 use crate::net::link::{Fate, micros};
 use crate::net::{Delivery, EndRef, Machine, Net, NetItem};
 use crate::queue::Queue;
@@ -77,7 +78,8 @@ impl Net {
     pub(crate) fn connect(&mut self, now: u64, host: usize, to: SocketAddr, queue: &mut Queue<Item>) -> EndRef {
         let number = self.next_conn;
         self.next_conn += 1;
-        let target = host_at(to, self.hosts);
+        let local = to.ip().is_loopback();
+        let target = if local { Some(self.hosts + host) } else { host_at(to, self.hosts) };
         let port = 50_000 + u16::try_from(number % 10_000).expect("below 10,000");
         self.conns.insert(
             number,
@@ -85,11 +87,14 @@ impl Net {
                 hosts: [host, target.unwrap_or(host)],
                 ports: [port, to.port()],
                 ends: [Some(End::new(Phase::SynSent)), None],
-                answered: to.port() != PORT,
+                answered: to.port() != if local { BRIDGE_PORT } else { PORT },
                 vanished: target.is_none(),
             },
         );
         let end = EndRef { conn: number, side: Side::Client };
+        if local {
+            self.i2p.begins_to_speak(number);
+        }
         self.transmit(now, end, Segment::Syn, queue);
         self.arm(now, end, queue);
         end
@@ -161,7 +166,8 @@ impl Net {
 
     /// Connections of this host are forgotten by what is before it.
     pub(crate) fn vanish_all(&mut self, host: usize) {
-        for conn in self.conns.values_mut().filter(|conn| conn.hosts.contains(&host)) {
+        let hosts = self.hosts;
+        for conn in self.conns.values_mut().filter(|conn| conn.hosts.contains(&host) && conn.hosts[1] < hosts) {
             conn.vanished = true;
             self.resets += 1;
         }
@@ -182,6 +188,26 @@ impl Net {
                 end.unread = 0;
             }
         }
+    }
+
+    /// The process of this end reads no further, or goes on.
+    pub(crate) fn set_paused(&mut self, now: u64, at: EndRef, paused: bool, queue: &mut Queue<Item>) {
+        let Some(end) = self.end(at) else { return };
+        if !core::mem::replace(&mut end.paused, paused) || paused {
+            return;
+        }
+        end.unread = 0;
+        // The window opens: what was dropped comes again.
+        let other = EndRef { side: at.side.other(), ..at };
+        let Some(end) = self.end(other) else { return };
+        end.round += 1;
+        end.retries = 0;
+        let round = end.round;
+        let Some(first) = end.flight.front_mut() else { return };
+        first.round = round;
+        let segment = first.segment();
+        self.transmit(now, other, segment, queue);
+        self.arm(now, other, queue);
     }
 
     /// Connections that a process of this host holds.
@@ -205,7 +231,10 @@ impl Net {
         let from = address_of(conn, at.side.other());
         let answered = conn.answered;
         if matches!(segment, Segment::Syn) && !answered {
-            self.knock(now, from, host, Protocol::Tcp);
+            match self.router_of(host) {
+                None => self.knock(now, from, host, Protocol::Tcp),
+                Some(host) => self.bridge_knock(now, host),
+            }
         }
         let Some(conn) = self.conns.get(&at.conn) else { return };
         if conn.vanished || self.machines[host] == Machine::Off {
@@ -274,6 +303,7 @@ impl Net {
         let piece = self.direction(EndRef { side: at.side.other(), ..at }).and_then(|way| self.path(way).trickle);
         let stopped = self.stopped[host];
         let Some(end) = self.end(at) else { return };
+        let stopped = stopped || end.paused;
         if stopped && end.unread + bytes.len() > RECEIVE_BUFFER {
             // The window is closed; what comes all the same is dropped.
             return;
@@ -436,6 +466,8 @@ impl Net {
         let luck = self.luck;
         let Some(direction) = self.direction(at) else { return };
         let largest = self.path(direction).segment();
+        // A command is written into an empty buffer, and leaves in one segment.
+        let whole = at.side == Side::Client && self.i2p.speaks_sam(at);
         loop {
             let Some(end) = self.end(at) else { return };
             if end.phase != Phase::Open || end.flight_bytes >= end.window {
@@ -446,7 +478,7 @@ impl Net {
                 return;
             }
             let mut len = end.unsent.len().min(largest);
-            if len > 1 && luck.strikes(Purpose::Segment, place(at), end.next, 125) {
+            if len > 1 && !whole && luck.strikes(Purpose::Segment, place(at), end.next, 125) {
                 let cut = luck.below(Purpose::Segment, place(at) + (1 << 32), end.next, len as u64 - 1);
                 len = usize::try_from(cut).expect("below a length") + 1;
             }
@@ -499,6 +531,9 @@ impl Net {
     /// What somebody on the way makes of a segment.
     fn meddle(&mut self, at: u64, way: Way, ends: [EndRef; 2], segment: Segment, queue: &mut Queue<Item>) -> Segment {
         let Segment::Data { offset, bytes, fin } = segment else { return segment };
+        if way.from.max(way.to) >= self.hosts {
+            return Segment::Data { offset, bytes, fin };
+        }
         let Some(meddled) = self.attack.segment(way, &bytes) else { return Segment::Data { offset, bytes, fin } };
         for (end, reset) in ends.into_iter().zip(meddled.resets) {
             if reset {

@@ -7,6 +7,7 @@ pub(crate) mod door;
 pub(crate) mod elsewhere;
 pub(crate) mod forged;
 pub(crate) mod genuine;
+pub(crate) mod hidden;
 pub(crate) mod ledger;
 pub(crate) mod payload;
 pub(crate) mod restarts;

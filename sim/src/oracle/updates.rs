@@ -8,7 +8,7 @@
 //! - No peer finds that another breaks the protocol or a limit.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burdock_core::update::{ProgressStatus, Stage, UpdateKind};
 use burdock_core::{Code, Config, Ladder, Progress, Time, Transport, Update};
@@ -22,6 +22,8 @@ const BACKOFF: &str = "backoff";
 const PEERS: &str = "peers";
 /// A session that was up for less has not proved healthy.
 const PROOF: Duration = Duration::from_secs(10);
+/// Of a clock that counts microseconds.
+const ROUNDING: Duration = Duration::from_micros(1);
 
 /// How a session looks to somebody who hears its updates alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +51,8 @@ struct Watch {
     met: bool,
     attempt: u32,
     config: Config,
+    /// The transports that an attempt tries, in order; none for who does not dial.
+    ladder: Vec<Transport>,
     /// When it came up last.
     up_since: Time,
     /// Attempts begun, and waits told, since it last had the time to prove healthy.
@@ -66,14 +70,15 @@ struct Watch {
 /// How far an attempt has come.
 #[derive(Debug, Default)]
 struct Running {
-    udp_at: Option<Time>,
-    tcp: bool,
+    /// When the first transport was tried.
+    first_at: Option<Time>,
+    tried: BTreeSet<Transport>,
     /// A tick was late meanwhile.
     disturbed: bool,
 }
 
 impl Updates {
-    pub(crate) fn open(&mut self, key: SessionKey, config: &Config) {
+    pub(crate) fn open(&mut self, key: SessionKey, config: &Config, ladder: Vec<Transport>) {
         self.sessions.insert(
             key,
             Watch {
@@ -82,6 +87,7 @@ impl Updates {
                 met: false,
                 attempt: 0,
                 config: config.clone(),
+                ladder,
                 up_since: Time::ZERO,
                 begun: 0,
                 waits: 0,
@@ -94,6 +100,11 @@ impl Updates {
 
     pub(crate) fn phase(&self, key: SessionKey) -> Option<Phase> {
         self.sessions.get(&key).map(|watch| watch.phase)
+    }
+
+    /// The best of the transports that it tries.
+    pub(crate) fn best(&self, key: SessionKey) -> Option<Transport> {
+        self.sessions.get(&key)?.ladder.first().copied()
     }
 
     /// Whether it was ever up.
@@ -210,12 +221,15 @@ impl Watch {
         }
     }
 
-    /// The head start of UDP over TCP, if an attempt lasts that long.
-    fn head_start(&self) -> Option<Duration> {
+    /// How long after the first transport this one is tried at the latest, if an attempt lasts that long.
+    fn head_start(&self, transport: Transport) -> Option<Duration> {
         let deadline = self.config.attempt_deadline;
+        let place = self.ladder.iter().position(|it| *it == transport)?;
+        let place = u32::try_from(place).expect("there are three transports");
         let head_start = match self.config.ladder {
-            Ladder::Race { fallback_delay } => fallback_delay,
-            Ladder::Strict => deadline / 2,
+            Ladder::Race { fallback_delay } => fallback_delay * place,
+            // Each share is rounded down to microseconds.
+            Ladder::Strict => deadline / u32::try_from(self.ladder.len()).expect("three") * place + place * ROUNDING,
         };
         (head_start < deadline).then_some(head_start)
     }
@@ -225,28 +239,30 @@ impl Watch {
             self.begun = progress.attempt;
             self.running = None;
         }
-        let head_start = self.head_start();
+        let Some(transport) = progress.transport else {
+            self.running.get_or_insert_default();
+            return Ok(());
+        };
+        let first = self.ladder.first() == Some(&transport);
+        let begins = first || matches!(progress.stage, Some(Stage::Opening | Stage::Tunnels));
+        require(self.ladder.contains(&transport), FALLBACK, || {
+            context(&format!("{transport} is tried, and the link allows {:?}", self.ladder))
+        })?;
+        let head_start = self.head_start(transport);
         let running = self.running.get_or_insert_default();
-        match progress.transport {
-            Some(Transport::Udp) => running.udp_at = running.udp_at.or(Some(now)),
-            Some(Transport::Tcp) if progress.stage == Some(Stage::Opening) => {
-                running.tcp = true;
-                let late = running.udp_at.map(|at| now.saturating_since(at));
-                let in_time =
-                    running.disturbed || late.zip(head_start).is_none_or(|(late, head_start)| late <= head_start);
-                return require(in_time, FALLBACK, || {
-                    context(&format!("{late:?} after UDP, allowed is {head_start:?}"))
-                });
-            }
-            _ => {}
+        if !begins || !running.tried.insert(transport) {
+            return Ok(());
         }
-        Ok(())
+        let late = now.saturating_since(*running.first_at.get_or_insert(now));
+        let in_time = running.disturbed || head_start.is_none_or(|head_start| late <= head_start);
+        require(in_time, FALLBACK, || context(&format!("{late:?} after the first, allowed is {head_start:?}")))
     }
 
-    /// Every address in a scenario has both ports.
     fn attempt_failed(&mut self, context: impl Fn(&str) -> String) -> Verdict {
         let Some(running) = self.running.take() else { return Ok(()) };
-        let whole = self.head_start().is_none() || running.disturbed || (running.udp_at.is_some() && running.tcp);
+        let due = |transport: &&Transport| self.head_start(**transport).is_some();
+        let whole =
+            running.disturbed || self.ladder.iter().filter(due).all(|transport| running.tried.contains(transport));
         require(whole, FALLBACK, || context("the attempt failed before every transport had been tried"))
     }
 
@@ -281,7 +297,7 @@ mod tests {
 
     fn check_with(config: &Config, kinds: Vec<UpdateKind>) -> Verdict {
         let mut updates = Updates::default();
-        updates.open(KEY, config);
+        updates.open(KEY, config, vec![Transport::Udp, Transport::Tcp]);
         // One second passes between two updates.
         for (seq, kind) in (1..).zip(kinds) {
             updates.told(Time::from_micros(seq * 1_000_000), KEY, &Update { seq, kind })?;
@@ -344,7 +360,7 @@ mod tests {
 
     #[test]
     fn t3_an_attempt_that_leaves_a_transport_out_or_late_is_seen() {
-        // Mutation: `running.udp_at.is_some() && running.tcp` into `||` makes this fail.
+        // Mutation: `all` into `any` in `attempt_failed` makes this fail.
         let mut config = Config::streamer();
         config.ladder = Ladder::Race { fallback_delay: Duration::from_secs(1) };
         let check = |kinds| check_with(&config, kinds);
@@ -361,7 +377,7 @@ mod tests {
         let mut config = Config::streamer();
         config.ladder = Ladder::Race { fallback_delay: Duration::from_secs(1) };
         let mut updates = Updates::default();
-        updates.open(KEY, &config);
+        updates.open(KEY, &config, vec![Transport::Udp, Transport::Tcp]);
         let tell = |updates: &mut Updates, seq: u64, kind| {
             updates.told(Time::from_micros(seq * 1_000_000), KEY, &Update { seq, kind })
         };
@@ -428,7 +444,7 @@ mod tests {
             assert!(check(kinds).is_err(), "{wrong}");
         }
         let mut updates = Updates::default();
-        updates.open(KEY, &Config::streamer());
+        updates.open(KEY, &Config::streamer(), vec![Transport::Udp, Transport::Tcp]);
         assert!(updates.told(Time::ZERO, KEY, &Update { seq: 2, kind: UpdateKind::Message }).is_err());
     }
 }

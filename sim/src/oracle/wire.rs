@@ -42,6 +42,8 @@ pub(crate) struct Wire {
 #[derive(Debug, Default)]
 struct Framing {
     buffer: Vec<u8>,
+    /// A handshake was begun here, and nothing came of it yet that could be renewed.
+    asked: bool,
 }
 
 impl Wire {
@@ -60,6 +62,11 @@ impl Wire {
                 format!("host {host} wrote a frame of {len} bytes on a stream: it is out of step")
             })?;
             let Some(packet) = framing.buffer.get(at + 2..at + 2 + len) else { break };
+            let asks = packet[0] == INIT;
+            require(!(asks && framing.asked), ORACLE, || {
+                format!("host {host} begins two handshakes on one stream, which had no session on it")
+            })?;
+            framing.asked = asks || framing.asked && packet[0] != DATA;
             self.packet(host, packet, true)?;
             at += 2 + len;
         }
@@ -206,6 +213,25 @@ mod tests {
         assert!(wire.written(0, end, &framed).is_err());
         init[500] ^= 1;
         assert!(wire.datagram(0, &init).is_err());
+    }
+
+    #[test]
+    fn h7_a_stream_used_for_two_handshakes_is_seen() {
+        // Mutation: `framing.asked = asks` makes this fail.
+        let (mut wire, end) = (Wire::default(), EndRef { conn: 0, side: Side::Client });
+        let init = |ephemeral: u8| {
+            let mut init = vec![ephemeral; 200];
+            init[0] = INIT;
+            [&200u16.to_be_bytes()[..], &init].concat()
+        };
+        let framed = |packet: &[u8]| [&(packet.len() as u16).to_be_bytes()[..], packet].concat();
+        let mut resp = vec![9; 100];
+        resp[0] = RESP;
+        wire.written(0, end, &init(1)).unwrap();
+        wire.written(0, end, &framed(&data(1, 0))).unwrap();
+        wire.written(0, end, &init(2)).unwrap();
+        wire.written(0, end, &framed(&resp)).unwrap();
+        assert!(wire.written(0, end, &init(3)).unwrap_err().message.contains("two handshakes"));
     }
 
     #[test]

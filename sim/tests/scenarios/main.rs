@@ -7,6 +7,7 @@ mod delivery;
 mod determinism;
 mod dialling;
 mod herd;
+mod i2p;
 mod reconnect;
 mod seeds;
 mod sweep;

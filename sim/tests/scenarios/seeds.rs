@@ -17,7 +17,7 @@ const fn ms(millis: u64) -> Duration {
 }
 
 /// The seeds that are bad, on all processors.
-fn bad(seeds: u64, is_bad: impl Fn(u64) -> bool + Sync) -> Vec<u64> {
+pub(crate) fn bad(seeds: u64, is_bad: impl Fn(u64) -> bool + Sync) -> Vec<u64> {
     let next = AtomicU64::new(0);
     let work = || {
         let seeds = core::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|seed| *seed < seeds);

@@ -39,7 +39,9 @@ fn a_sweep_reaches_the_families_of_faults() {
     let rows = table.rows();
     for family in Family::ALL {
         let row = rows.iter().find(|row| (row.group, row.name) == ("family", family.name()));
-        assert!(row.is_some_and(|row| row.count >= 10), "{} was on too rarely", family.name());
+        // Those of routers are on in a sixth of the seeds.
+        let least = if *family > Family::I2p { 3 } else { 10 };
+        assert!(row.is_some_and(|row| row.count >= least), "{} was on too rarely", family.name());
     }
 }
 

@@ -41,8 +41,10 @@ pub(super) struct End {
     pub(super) timer_queued: bool,
 
     pub(super) received: u64,
-    /// Bytes that came while the process was stopped.
+    /// Bytes that came while the process was stopped, or did not read this.
     pub(super) unread: usize,
+    /// Its process does not read it.
+    pub(super) paused: bool,
     pub(super) ahead: BTreeMap<u64, (Bytes, bool)>,
 }
 
@@ -87,6 +89,7 @@ impl End {
             timer_queued: false,
             received: 0,
             unread: 0,
+            paused: false,
             ahead: BTreeMap::new(),
         }
     }
