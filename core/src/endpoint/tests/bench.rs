@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use crate::endpoint::{IndexOwner, Reason};
+use crate::io::RouterState;
 use crate::{AcceptPolicy, Action, Config, Endpoint, Event, Identity, Link, PublicKey, SessionId, StreamId, Time};
 use crate::{Status, update::UpdateKind};
 
@@ -14,6 +15,8 @@ pub(crate) struct Done {
     pub(crate) datagrams: Vec<(SocketAddr, Vec<u8>)>,
     pub(crate) written: BTreeMap<StreamId, Vec<u8>>,
     pub(crate) opened: Vec<StreamId>,
+    pub(crate) opened_to: Vec<SocketAddr>,
+    pub(crate) router: Vec<RouterState>,
     pub(crate) closed: Vec<StreamId>,
     pub(crate) updates: Vec<(SessionId, UpdateKind)>,
 }
@@ -111,13 +114,17 @@ impl Bench {
         while let Some(action) = self.endpoint.poll_action(self.now, &mut buf) {
             match action {
                 Action::Transmit { to, .. } => done.datagrams.push((to, buf.clone())),
-                Action::OpenStream { stream, .. } => done.opened.push(stream),
+                Action::OpenStream { stream, to } => {
+                    done.opened.push(stream);
+                    done.opened_to.push(to);
+                }
                 Action::WriteStream { stream } => {
                     done.written.entry(stream).or_default().extend_from_slice(&buf);
                     self.endpoint.handle(self.now, Event::StreamWritten { stream, len: buf.len() });
                 }
                 Action::CloseStream { stream } => done.closed.push(stream),
-                Action::Resolve { .. } | Action::Router { .. } => panic!("no names and no router here"),
+                Action::Resolve { .. } => panic!("no names here"),
+                Action::Router { state } => done.router.push(state),
                 Action::Update { session, update } => done.updates.push((session, update.kind)),
             }
         }
@@ -135,6 +142,8 @@ impl Bench {
             all.updates.extend(done.updates);
             all.opened.extend(done.opened);
             all.closed.extend(done.closed);
+            all.opened_to.extend(done.opened_to);
+            all.router.extend(done.router);
             for (stream, bytes) in done.written {
                 all.written.entry(stream).or_default().extend(bytes);
             }

@@ -14,6 +14,7 @@ mod records;
 mod renew;
 mod resume;
 mod review;
+mod router;
 mod table;
 mod takeover;
 mod thief;

@@ -1,0 +1,324 @@
+//! The endpoint and its I2P router, which is played by hand.
+
+use core::time::Duration;
+
+use super::bench::{Bench, Done};
+use super::forger::Forger;
+use super::steady;
+use crate::io::RouterState;
+use crate::sam::PrivateDestination;
+use crate::sam::tests::destination;
+use crate::update::{Progress, ProgressStatus, UpdateKind};
+use crate::wire::frame::Frame;
+use crate::{
+    Action, Class, Code, Config, ConnectError, Event, I2p, Identity, Link, NetError, PublicKey, StreamId, Transport,
+};
+
+const HELLO: &str = "HELLO REPLY RESULT=OK VERSION=3.1\n";
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn config() -> Config {
+    Config { i2p: Some(I2p::default()), ..steady(Config::chat()) }
+}
+
+fn peer() -> PublicKey {
+    Identity::from_bytes([9; 32]).public_key()
+}
+
+/// A link by which a peer is known by its destination alone.
+fn hidden(key: PublicKey) -> Link {
+    Link { key, host: None, udp_port: None, tcp_port: None, i2p: destination(4, 0).parse().ok(), invite: None }
+}
+
+fn say(bench: &mut Bench, stream: StreamId, line: &str) -> Done {
+    let mut data = line.as_bytes().to_vec();
+    bench.handle(Event::StreamData { stream, data: &mut data })
+}
+
+fn text(done: &Done, stream: StreamId) -> String {
+    String::from_utf8(done.written.get(&stream).cloned().unwrap_or_default()).unwrap()
+}
+
+/// Has the router say yes to a control socket. Returns what is done then, and the command that asked for the session.
+fn stands(bench: &mut Bench, control: StreamId) -> (Done, String) {
+    let hello = bench.handle(Event::StreamOpened { stream: control });
+    assert!(text(&hello, control).starts_with("HELLO VERSION "), "{hello:?}");
+    let done = say(bench, control, HELLO);
+    let create = text(&done, control);
+    assert!(create.starts_with("SESSION CREATE "), "{create}");
+    say(bench, control, &format!("SESSION STATUS RESULT=OK DESTINATION={}\n", destination(4, 288)));
+    (say(bench, control, &format!("NAMING REPLY RESULT=OK NAME=ME VALUE={}\n", destination(4, 0))), create)
+}
+
+/// An endpoint whose router stands; its control socket, and the sockets that wait for callers.
+fn standing(config: &Config) -> (Bench, StreamId, Vec<StreamId>) {
+    let mut bench = Bench::new(1, config);
+    let opened = bench.pass(Duration::ZERO).opened;
+    let [control] = opened[..] else { panic!("{opened:?}") };
+    let (done, _) = stands(&mut bench, control);
+    assert!(matches!(done.router[..], [RouterState::Up { .. }]), "{done:?}");
+    (bench, control, done.opened)
+}
+
+/// Opens a socket to the router up to its command.
+fn asks(bench: &mut Bench, stream: StreamId) -> String {
+    bench.handle(Event::StreamOpened { stream });
+    let done = say(bench, stream, HELLO);
+    text(&done, stream)
+}
+
+fn last_progress(done: &Done) -> Option<&Progress> {
+    done.updates.iter().rev().find_map(|(_, kind)| match kind {
+        UpdateKind::Progress(progress) => Some(progress),
+        _ => None,
+    })
+}
+
+#[test]
+fn t4_an_anonymous_endpoint_has_its_router_and_nothing_else() {
+    // Mutation: leaving out `class == Class::Anonymous` in `connect`, `on_datagram` or `stream_accepted` makes this fail.
+    let config = Config { class: Class::Anonymous, ..config() };
+    let (mut bench, ..) = standing(&config);
+    let mut forger = Forger::new(2);
+    assert_eq!(bench.endpoint.connect(bench.now, &Link::direct(peer(), forger.addr)), Err(ConnectError::Direct));
+    let asked = forger.ask(&bench.key, Transport::Udp, 0);
+    assert!(bench.datagram(forger.addr, &asked.packet).is_nothing());
+    assert_eq!(bench.endpoint.stream_accepted(bench.now, forger.addr), None);
+    let without = Config { i2p: None, ..config };
+    assert!(crate::Endpoint::new(without, Identity::from_bytes([1; 32]), [0; 32]).is_err());
+}
+
+#[test]
+fn t4_a_peer_behind_a_destination_is_dialled_through_the_router_alone() {
+    // Mutation: `admits` without `hidden` makes this fail.
+    let (mut bench, ..) = standing(&config());
+    let mut forger = Forger::new(2);
+    let (_, done) = bench.connect(&hidden(forger.key));
+    assert_eq!((done.datagrams.len(), &done.opened_to[..]), (0, &[I2p::USUAL_BRIDGE][..]));
+    // Nor is it answered anywhere else.
+    let asked = forger.ask(&bench.key, Transport::Udp, 0);
+    assert!(bench.datagram(forger.addr, &asked.packet).datagrams.is_empty());
+    let all = bench.pass(secs(3600));
+    assert_eq!(all.datagrams.len(), 0);
+    assert!(all.opened_to.iter().all(|to| *to == I2p::USUAL_BRIDGE));
+}
+
+#[test]
+fn t4_a_bridge_elsewhere_is_asked_for_by_name() {
+    let mut i2p = I2p { bridge: "192.0.2.1:7656".parse().unwrap(), ..I2p::default() };
+    let made = |i2p: &I2p| Config { i2p: Some(i2p.clone()), ..config() }.validate();
+    assert!(made(&i2p).unwrap_err().to_string().contains("i2p.bridge"));
+    i2p.remote_bridge = true;
+    made(&i2p).unwrap();
+}
+
+#[test]
+fn an_attempts_time_begins_when_the_router_stands() {
+    // Mutation: `ends_at` that is always the deadline makes this fail.
+    let mut bench = Bench::new(1, &config());
+    let control = bench.pass(Duration::ZERO).opened[0];
+    bench.connect(&hidden(peer()));
+    bench.handle(Event::StreamOpened { stream: control });
+    say(&mut bench, control, HELLO);
+    let done = bench.pass(secs(150));
+    assert!(last_progress(&done).is_none(), "{done:?}");
+    say(&mut bench, control, &format!("SESSION STATUS RESULT=OK DESTINATION={}\n", destination(4, 288)));
+    let up = say(&mut bench, control, &format!("NAMING REPLY RESULT=OK NAME=ME VALUE={}\n", destination(4, 0)));
+    let [.., dial] = up.opened[..] else { panic!("{up:?}") };
+    let command = asks(&mut bench, dial);
+    assert!(command.starts_with("STREAM CONNECT ") && command.contains(&destination(4, 0)), "{command}");
+    say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
+    assert!(last_progress(&bench.pass(secs(59))).is_none());
+    let progress = bench.pass(secs(2));
+    let progress = last_progress(&progress).unwrap();
+    assert_eq!((progress.status, progress.code), (ProgressStatus::Retrying, Some(Code::TunnelTimeout)));
+    assert_eq!((progress.attempt, progress.retry_in_ms), (2, Some(5_000)));
+}
+
+/// What a person reads after the router, or the peer, did this to a dial.
+fn reads(bench: &mut Bench, does: impl FnOnce(&mut Bench, StreamId) -> Done) -> (Code, String) {
+    let (id, done) = bench.connect(&hidden(peer()));
+    let dial = done.opened[0];
+    asks(bench, dial);
+    let mut done = does(bench, dial);
+    done.updates.extend(bench.pass(secs(61)).updates);
+    let failed = done.updates.iter().find_map(|(_, kind)| match kind {
+        UpdateKind::Progress(progress) => progress.code.map(|code| (code, progress.message.clone())),
+        _ => None,
+    });
+    bench.endpoint.cancel(bench.now, id);
+    bench.drain();
+    failed.expect("the attempt failed")
+}
+
+#[test]
+fn each_way_to_fail_over_i2p_has_its_text() {
+    // Mutation: `Code::TunnelTimeout` into `Code::Timeout` in `SamError::code` makes this fail.
+    let (mut bench, ..) = standing(&config());
+    let status = |result: &'static str| {
+        move |bench: &mut Bench, dial| say(bench, dial, &format!("STREAM STATUS RESULT={result}\n"))
+    };
+    let unreachable = (Code::Unreachable, "Peer is unreachable — they may be offline".to_owned());
+    let building = (Code::TunnelTimeout, "Connection timed out — I2P tunnels may be building".to_owned());
+    assert_eq!(reads(&mut bench, status("CANT_REACH_PEER")), unreachable);
+    assert_eq!(reads(&mut bench, status("TIMEOUT")), building);
+    assert_eq!(reads(&mut bench, status("OK")), building);
+    let ends = reads(&mut bench, |bench, dial| {
+        say(bench, dial, "STREAM STATUS RESULT=OK\n");
+        bench.handle(Event::StreamClosed { stream: dial, error: None })
+    });
+    assert_eq!(ends, unreachable);
+    let stops = reads(&mut bench, |bench, dial| say(bench, dial, "STREAM STATUS RESULT=OK\n\0\x60half"));
+    assert_eq!(stops, (Code::HandshakeTimeout, "Connected but handshake failed — retrying".to_owned()));
+}
+
+#[test]
+fn letting_go_of_a_dial_leaves_the_session() {
+    // Mutation: `close_stream` without `forget_sam` makes this fail.
+    let (mut bench, control, _) = standing(&config());
+    let (id, done) = bench.connect(&hidden(peer()));
+    asks(&mut bench, done.opened[0]);
+    bench.endpoint.cancel(bench.now, id);
+    assert_eq!(bench.drain().closed, done.opened);
+    let later = bench.pass(secs(3600));
+    assert!(!later.closed.contains(&control) && later.router.is_empty(), "{later:?}");
+}
+
+#[test]
+fn a_session_that_the_router_forgot_is_made_afresh_under_the_same_destination() {
+    // Mutation: `router.identity` not kept in `on_sam` makes this fail.
+    let (mut bench, control, accepts) = standing(&config());
+    let (_, done) = bench.connect(&hidden(peer()));
+    asks(&mut bench, done.opened[0]);
+    let done = say(&mut bench, done.opened[0], "STREAM STATUS RESULT=INVALID_ID\n");
+    assert!(done.closed.contains(&control) && accepts.iter().all(|accept| done.closed.contains(accept)), "{done:?}");
+    assert!(matches!(done.router[..], [RouterState::Down { code: Code::SamDown, .. }]));
+    // A moment for the router to let go of the destination, which may not be used twice.
+    assert!(bench.pass(secs(2)).opened.is_empty());
+    let again = bench.pass(secs(2)).opened;
+    let (done, create) = stands(&mut bench, again[0]);
+    assert!(create.contains(&destination(4, 288)), "the same destination");
+    assert!(matches!(&done.router[..], [RouterState::Up { address }] if address.as_str() == destination(4, 0)));
+}
+
+#[test]
+fn c1_e16_a_router_that_does_not_answer_is_asked_less_and_less() {
+    // Mutation: `RETRY_FIRST` in place of `RETRY_CAP` makes this fail.
+    let mut bench = Bench::new(1, &config());
+    let begin = bench.now;
+    let (mut asked, mut opened) = (Vec::new(), bench.pass(Duration::ZERO).opened);
+    while bench.now < begin + secs(600) {
+        for stream in core::mem::take(&mut opened) {
+            asked.push(bench.now.saturating_since(begin));
+            let done = bench.handle(Event::StreamClosed { stream, error: Some(NetError::Refused) });
+            opened.extend(done.opened);
+        }
+        opened.extend(bench.pass(Duration::from_millis(100)).opened);
+    }
+    assert!((8..=40).contains(&asked.len()), "{asked:?}");
+    let waits: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits.iter().all(|wait| *wait >= secs(3) && *wait <= secs(61)), "{waits:?}");
+    let spread: std::collections::BTreeSet<_> = waits[6..].iter().collect();
+    assert!(spread.len() > 1, "the waits are jittered: {waits:?}");
+}
+
+#[test]
+fn t7_a_router_that_says_nothing_is_given_up_step_by_step() {
+    let mut bench = Bench::new(1, &config());
+    let control = bench.pass(Duration::ZERO).opened[0];
+    bench.handle(Event::StreamOpened { stream: control });
+    assert!(bench.pass(secs(9)).closed.is_empty());
+    assert_eq!(bench.pass(secs(1)).closed, [control], "HELLO");
+    let again = bench.pass(secs(9)).opened[0];
+    bench.handle(Event::StreamOpened { stream: again });
+    say(&mut bench, again, HELLO);
+    assert!(bench.pass(secs(179)).closed.is_empty());
+    assert_eq!(bench.pass(secs(1)).closed, [again], "SESSION CREATE");
+}
+
+#[test]
+fn t8_a_private_destination_leaves_no_trace_in_the_drivers_buffer() {
+    // Mutation: `spilled` that is never set makes this fail.
+    let mut bench = Bench::new(1, &config());
+    bench.endpoint.set_destination(PrivateDestination::from_text(&destination(4, 288)).unwrap());
+    let control = bench.pass(Duration::ZERO).opened[0];
+    bench.handle(Event::StreamOpened { stream: control });
+    let mut data = HELLO.as_bytes().to_vec();
+    bench.endpoint.handle(bench.now, Event::StreamData { stream: control, data: &mut data });
+    let mut buf = Vec::with_capacity(16_384);
+    assert_eq!(bench.endpoint.poll_action(bench.now, &mut buf), Some(Action::WriteStream { stream: control }));
+    let secret = destination(4, 288);
+    assert!(String::from_utf8_lossy(&buf).contains(&secret));
+    let len = buf.len();
+    bench.endpoint.handle(bench.now, Event::StreamWritten { stream: control, len });
+    assert_eq!(bench.endpoint.poll_action(bench.now, &mut buf), None);
+    // What is beyond the length is still there to be looked at.
+    buf.resize(len, 0xAA);
+    assert!(!String::from_utf8_lossy(&buf).contains(&secret[..64]));
+    let state = format!("{:?}", bench.endpoint.router());
+    assert!(!state.contains(&secret[600..]), "{state}");
+}
+
+#[test]
+fn callers_are_taken_in_and_others_find_a_place() {
+    // Mutation: `ACCEPTS` of 1, or an accept that is not opened again in `on_sam`, makes this fail.
+    let (mut bench, _, accepts) = standing(&config());
+    assert_eq!(accepts.len(), 2);
+    for stream in &accepts {
+        assert!(asks(&mut bench, *stream).starts_with("STREAM ACCEPT "));
+        assert_eq!(say(&mut bench, *stream, "STREAM STATUS RESULT=OK\n"), Done::default());
+    }
+    let mut forger = Forger::new(2);
+    let asked = forger.ask(&bench.key, Transport::I2p, 0);
+    let mut data = format!("{} FROM_PORT=0 TO_PORT=0\n", destination(5, 0)).into_bytes();
+    data.extend_from_slice(&u16::try_from(asked.packet.len()).unwrap().to_be_bytes());
+    data.extend_from_slice(&asked.packet);
+    let done = bench.handle(Event::StreamData { stream: accepts[0], data: &mut data });
+    assert_eq!(done.opened.len(), 1, "another waits in its place");
+    let mut epoch = asked.finish(&done.written[&accepts[0]][2..]).expect("a RESP").0;
+    let done = bench.stream_packet(accepts[0], &epoch.seal(&[Frame::Confirm]));
+    let over =
+        |kind: &UpdateKind| matches!(kind, UpdateKind::Connected { transport: Transport::I2p, inbound: true, .. });
+    assert!(done.updates.iter().any(|(_, kind)| over(kind)), "{done:?}");
+}
+
+#[test]
+fn d5_a_caller_that_says_nothing_is_let_go_of() {
+    // Mutation: leaving out the timer in `on_sam` makes this fail.
+    let (mut bench, _, accepts) = standing(&config());
+    asks(&mut bench, accepts[0]);
+    say(&mut bench, accepts[0], "STREAM STATUS RESULT=OK\n");
+    let mut data = format!("{}\n", destination(5, 0)).into_bytes();
+    bench.handle(Event::StreamData { stream: accepts[0], data: &mut data });
+    assert!(!bench.pass(secs(59)).closed.contains(&accepts[0]));
+    assert!(bench.pass(secs(1)).closed.contains(&accepts[0]));
+}
+
+#[test]
+fn a_session_that_reaches_nobody_is_made_afresh_in_time() {
+    // Mutation: `UNREACHABLE` of 3 makes this fail.
+    let (mut bench, control, _) = standing(&Config { i2p: Some(I2p { accept: false, ..I2p::default() }), ..config() });
+    let mut closed = Vec::new();
+    let began = bench.now;
+    for n in 0..4u8 {
+        // Any letter at the beginning of a destination may be another.
+        let other = format!("{n}{}", &destination(4, 0)[1..]);
+        let key = Identity::from_bytes([20 + n; 32]).public_key();
+        let link = Link { i2p: other.parse().ok(), ..hidden(key) };
+        let (id, done) = bench.connect(&link);
+        asks(&mut bench, done.opened[0]);
+        closed = say(&mut bench, done.opened[0], "STREAM STATUS RESULT=CANT_REACH_PEER\n").closed;
+        bench.endpoint.cancel(bench.now, id);
+        bench.drain();
+        let young = bench.now.saturating_since(began) < secs(600);
+        assert_eq!(closed.contains(&control), !young && n >= 1, "{n}");
+        if !young {
+            break;
+        }
+        bench.pass(secs(250));
+    }
+    assert!(closed.contains(&control));
+}
