@@ -17,6 +17,14 @@ pub struct Lab {
     namespace: String,
 }
 
+/// A router that was not started.
+pub struct Spare {
+    /// A data folder, with the descriptions of the other routers in `netDb`.
+    pub folder: PathBuf,
+    /// The options by which it stays in this network.
+    pub arguments: Vec<String>,
+}
+
 impl Lab {
     /// Starts so many routers that sessions may be opened on, and the floodfill routers that these need. Takes about a
     /// second; a router's first session takes it 20 s or more.
@@ -100,11 +108,12 @@ impl Lab {
         self.order("resume", router);
     }
 
-    /// The data folder of a router that nobody has started: one that would belong to this network and to no other. Its
-    /// `i2pd.conf` says nothing of SAM.
+    /// What it takes to start a further router that belongs to this network.
     #[must_use]
-    pub fn spare_router(&self) -> PathBuf {
-        self.order("info", self.bridges.len() + 1).into()
+    pub fn spare_router(&self) -> Spare {
+        let said = self.order("spare", self.bridges.len() + 1);
+        let mut words = said.split(' ').map(str::to_owned);
+        Spare { folder: words.next().unwrap_or_default().into(), arguments: words.collect() }
     }
 
     fn order(&self, verb: &str, router: usize) -> String {

@@ -147,7 +147,7 @@ impl Pair {
 
 /// Bytes that no compressor and no shifted copy would get right.
 fn noise(mut seed: u64, len: usize) -> Bytes {
-    let next = || {
+    let next = move || {
         // Knuth's multiplier (MMIX).
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 56) as u8
@@ -201,7 +201,8 @@ async fn a_router_is_killed(seed: u8, routers: [usize; 2], killed: usize) {
     lab.kill(routers[killed]);
     let [near, far] = &pair.sessions;
     tokio::join!(send_all(near, 100, 200), send_all(far, 100, 200));
-    let router = pair.ends[killed].router_changed(Some(&RouterState::Up { address: before.clone() }));
+    let stood = RouterState::Up { address: before.clone() };
+    let router = pair.ends[killed].router_changed(Some(&stood));
     assert!(matches!(within("word of the router", router).await, Some(RouterState::Down { code: Code::SamDown, .. })));
     lab.start_again(routers[killed]);
     for updates in &mut pair.updates {

@@ -16,11 +16,11 @@ use crate::{
 
 const HELLO: &str = "HELLO REPLY RESULT=OK VERSION=3.1\n";
 
-fn secs(secs: u64) -> Duration {
+pub(super) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config { i2p: Some(I2p::default()), ..steady(Config::chat()) }
 }
 
@@ -29,11 +29,11 @@ fn peer() -> PublicKey {
 }
 
 /// A link by which a peer is known by its destination alone.
-fn hidden(key: PublicKey) -> Link {
+pub(super) fn hidden(key: PublicKey) -> Link {
     Link { key, host: None, udp_port: None, tcp_port: None, i2p: destination(4, 0).parse().ok(), invite: None }
 }
 
-fn say(bench: &mut Bench, stream: StreamId, line: &str) -> Done {
+pub(super) fn say(bench: &mut Bench, stream: StreamId, line: &str) -> Done {
     let mut data = line.as_bytes().to_vec();
     bench.handle(Event::StreamData { stream, data: &mut data })
 }
@@ -54,7 +54,7 @@ fn stands(bench: &mut Bench, control: StreamId) -> (Done, String) {
 }
 
 /// An endpoint whose router stands; its control socket, and the sockets that wait for callers.
-fn standing(config: &Config) -> (Bench, StreamId, Vec<StreamId>) {
+pub(super) fn standing(config: &Config) -> (Bench, StreamId, Vec<StreamId>) {
     let mut bench = Bench::new(1, config);
     let opened = bench.pass(Duration::ZERO).opened;
     let [control] = opened[..] else { panic!("{opened:?}") };
@@ -64,7 +64,7 @@ fn standing(config: &Config) -> (Bench, StreamId, Vec<StreamId>) {
 }
 
 /// Opens a socket to the router up to its command.
-fn asks(bench: &mut Bench, stream: StreamId) -> String {
+pub(super) fn asks(bench: &mut Bench, stream: StreamId) -> String {
     bench.handle(Event::StreamOpened { stream });
     let done = say(bench, stream, HELLO);
     text(&done, stream)
