@@ -25,12 +25,16 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_CAP: Duration = Duration::from_secs(60);
 /// A SAM session that stood so long was sound: the waits begin anew.
 const PROVED_SOUND: Duration = Duration::from_secs(10);
-/// A destination may not be used twice at once, and a router needs a moment to let go of a session.
-const LET_GO: Duration = Duration::from_secs(3);
+/// A destination may not be used twice at once, and a router needs a moment to let go of a session: i2pd 5 s, and what
+/// is begun at the same destination before that ends with it.
+const LET_GO: Duration = Duration::from_secs(8);
 /// A session that can reach nobody is only given up when it has had this long.
 const GIVEN_TIME: Duration = Duration::from_secs(600);
 /// So many destinations out of reach count as nobody.
 const UNREACHABLE: usize = 2;
+/// Peers may be silent for so long, on two streams or more, before the session is made afresh. A router may go on for
+/// hours to write to a peer's router with keys that it has lost, as when it was started again.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The SAM session's life.
 enum Life {
@@ -78,6 +82,10 @@ pub(crate) struct Router {
     accept_retries: u32,
     /// Destinations that this session did not reach, as long as it reached none.
     unreachable: BTreeSet<Destination>,
+    /// When the first stream of this session came to nothing in silence, as long as no peer answered.
+    pub(super) silent_since: Option<Time>,
+    /// It has lasted: the session is to be made afresh.
+    silent: bool,
     told: RouterState,
 }
 
@@ -91,6 +99,8 @@ impl Router {
             accept_at: Time::ZERO,
             accept_retries: 0,
             unreachable: BTreeSet::new(),
+            silent_since: None,
+            silent: false,
             told: RouterState::Connecting,
         }
     }
@@ -137,6 +147,21 @@ impl Shared {
             self.act(Action::OpenStream { stream, to });
         }
         stream
+    }
+
+    /// A peer said nothing on a stream that the router had made, until the attempt was over.
+    pub(crate) fn peer_was_silent(&mut self, now: Time) {
+        if let Some(router) = &mut self.router {
+            let since = *router.silent_since.get_or_insert(now);
+            router.silent |= since + SILENCE <= now;
+        }
+    }
+
+    /// A path to a peer stands: the router's session works.
+    pub(crate) fn peer_answered(&mut self) {
+        if let Some(router) = &mut self.router {
+            (router.silent_since, router.silent) = (None, false);
+        }
     }
 
     /// A stream was let go of.
@@ -371,6 +396,14 @@ impl Endpoint {
             && !self.shared.streams.carries_path(Transport::I2p)
     }
 
+    /// Lets go of a SAM session in which peers are silent, unless one is not.
+    pub(super) fn renew_silent_session(&mut self, now: Time) {
+        let silent = self.shared.router.as_mut().is_some_and(|router| core::mem::take(&mut router.silent));
+        if silent && !self.shared.streams.carries_path(Transport::I2p) {
+            self.end_sam_session(now);
+        }
+    }
+
     /// Lets go of the SAM session, for another.
     fn end_sam_session(&mut self, now: Time) {
         let control = match self.shared.router.as_ref().map(|router| &router.life) {
@@ -393,6 +426,7 @@ impl Endpoint {
         let retries = router.retries;
         router.retries = retries.saturating_add(1);
         router.unreachable.clear();
+        (router.silent_since, router.silent) = (None, false);
         let orphans = core::mem::take(&mut router.sockets);
         let wait = wait(&mut self.shared, retries).max(LET_GO);
         if let Some(router) = &mut self.shared.router {

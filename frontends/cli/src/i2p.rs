@@ -92,8 +92,9 @@ pub(crate) async fn watch(
     console: Console,
     mut up: impl FnMut(&Endpoint, burdock_core::Destination) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut seen = endpoint.router();
-    if seen.is_some() {
+    // It may stand already: that is news as well.
+    let mut seen = None;
+    if endpoint.router().is_some() {
         console.say("Building I2P tunnels; after the start of a router this takes some minutes.");
     }
     while let Some(state) = endpoint.router_changed(seen.as_ref()).await {

@@ -197,7 +197,7 @@ fn a_session_that_the_router_forgot_is_made_afresh_under_the_same_destination() 
     assert!(done.closed.contains(&control) && accepts.iter().all(|accept| done.closed.contains(accept)), "{done:?}");
     assert!(matches!(done.router[..], [RouterState::Down { code: Code::SamDown, .. }]));
     // A moment for the router to let go of the destination, which may not be used twice.
-    assert!(bench.pass(secs(2)).opened.is_empty());
+    assert!(bench.pass(secs(7)).opened.is_empty());
     let again = bench.pass(secs(2)).opened;
     let (done, create) = stands(&mut bench, again[0]);
     assert!(create.contains(&destination(4, 288)), "the same destination");
@@ -321,4 +321,35 @@ fn a_session_that_reaches_nobody_is_made_afresh_in_time() {
         bench.pass(secs(250));
     }
     assert!(closed.contains(&control));
+}
+
+#[test]
+fn a_session_in_which_a_peer_stays_silent_is_made_afresh() {
+    // Mutation: leaving out `renew_silent_session` in `settle`, or `peer_answered` in `establish`, makes this fail.
+    let (mut bench, control, _) = standing(&config());
+    let mut forger = Forger::new(2);
+    let (_, done) = bench.connect(&hidden(forger.key));
+    let dial = done.opened[0];
+    asks(&mut bench, dial);
+    say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
+    // The first attempt ends in silence: that may be the peer's.
+    let done = bench.pass(secs(65));
+    assert!(!done.closed.contains(&control), "{done:?}");
+    let dial = *done.opened.last().unwrap();
+    asks(&mut bench, dial);
+    say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
+    // The second as well: that may be the router's.
+    let done = bench.pass(secs(61));
+    assert!(done.closed.contains(&control), "{done:?}");
+    let control = bench.pass(secs(9)).opened[0];
+    let (done, create) = stands(&mut bench, control);
+    assert!(create.contains(&destination(4, 288)), "the same destination");
+
+    // Whoever answers shows that all is well with the session.
+    let opened = [done.opened, bench.pass(secs(15)).opened].concat();
+    let dial = opened.into_iter().find(|stream| asks(&mut bench, *stream).starts_with("STREAM CONNECT ")).unwrap();
+    let done = say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
+    let (resp, _) = forger.answer(&done.written[&dial][2..]);
+    assert!(bench.stream_packet(dial, &resp).connected().is_some());
+    assert!(bench.endpoint.shared.router.as_ref().unwrap().silent_since.is_none());
 }
