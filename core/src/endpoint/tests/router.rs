@@ -346,7 +346,7 @@ fn a_session_in_which_a_peer_stays_silent_is_made_afresh() {
     assert!(create.contains(&destination(4, 288)), "the same destination");
 
     // Whoever answers shows that all is well with the session.
-    let opened = [done.opened, bench.pass(secs(15)).opened].concat();
+    let opened = [done.opened, bench.pass(secs(5)).opened].concat();
     let dial = opened.into_iter().find(|stream| asks(&mut bench, *stream).starts_with("STREAM CONNECT ")).unwrap();
     let done = say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
     let (resp, _) = forger.answer(&done.written[&dial][2..]);
