@@ -1,7 +1,7 @@
 //! I2P through real routers, in a network of their own that leads nowhere: `tests/i2p-lab`.
 //!
 //! Each test has two routers to itself, so that none is in the way of another.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which show their figures")]
 
 use core::time::Duration;
 use std::io::{BufRead, BufReader, Write};
