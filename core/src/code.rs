@@ -120,12 +120,12 @@ codes! {
     /// The close deadline passed before everything was delivered.
     CloseTimeout = 17, "close_timeout", 4, false,
         "The session was closed before everything was delivered", "Allow a longer deadline for closing.";
-    /// No answer in time over I2P.
-    TunnelTimeout = 19, "tunnel_timeout", 4, true,
-        "Connection timed out — I2P tunnels may be building", "Wait a little: after a start a router needs some minutes for its tunnels.";
     /// The application let go of the session.
     Cancelled = 18, "cancelled", 9, false,
         "The session was cancelled", "Nothing to do.";
+    /// No answer in time over I2P.
+    TunnelTimeout = 19, "tunnel_timeout", 4, true,
+        "Connection timed out — I2P tunnels may be building", "Wait a little: after a start a router needs some minutes for its tunnels.";
 }
 
 impl Code {

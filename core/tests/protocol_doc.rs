@@ -11,7 +11,7 @@ use burdock_core::seal::{self, Opener, Order, Sealer};
 use burdock_core::wire::frame::{AckRanges, Frame, Frames, MAX_ACK_RANGES, MAX_FINALS, MAX_REASON, Scope};
 use burdock_core::wire::packet::{self, InitHeader, Packet};
 use burdock_core::wire::payload::{self, HelloInit, HelloResp, PeerLimits, Verdict};
-use burdock_core::{Class, Code, Config, Identity, Invite, Limits, Link, MAX_LINK, Transport, carrier};
+use burdock_core::{Class, Code, Config, I2p, Identity, Invite, Limits, Link, MAX_LINK, Transport, carrier};
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -118,11 +118,11 @@ const PRIVATE: &[(&str, &str, &str, &str)] = &[
     ("session/address.rs", "AMPLIFICATION: u64 = 3;", "bytes to a candidate per byte from it", "3"),
     ("session/address.rs", "PATIENCE: u32 = 3;", "life of a candidate", "3"),
     ("session/takeover.rs", "TOLERATED: usize = 3;", "replaced halves remembered", "4"),
-    ("session/dial.rs", "RESEND_FIRST: Duration = Duration::from_secs(1);", "first INIT resend", "1 s"),
-    ("session/dial.rs", "RESEND_CAP: Duration = Duration::from_secs(16);", "longest INIT resend", "16 s"),
+    ("session/handshakes.rs", "RESEND_FIRST: Duration = Duration::from_secs(1);", "first INIT resend", "1 s"),
+    ("session/handshakes.rs", "RESEND_CAP: Duration = Duration::from_secs(16);", "longest INIT resend", "16 s"),
     ("session/dial.rs", "LATE_HANDSHAKES: usize = 3;", "late handshakes kept", "3"),
     ("session/dial.rs", "LATE_LIFE: Duration = Duration::from_secs(60);", "life of a late handshake", "60 s"),
-    ("session/dial.rs", "MAX_BAD_ANSWERS: u8 = 8;", "bad RESPs read per handshake", "8"),
+    ("session/handshakes.rs", "MAX_BAD_ANSWERS: u8 = 8;", "bad RESPs read per handshake", "8"),
     ("door/cookie.rs", "ROTATION: Duration = Duration::from_secs(120);", "cookies from one secret", "120 s"),
     ("door/cookie.rs", "SECRET_LIFE: Duration = Duration::from_secs(240);", "life of such a secret", "240 s"),
     ("door/cookie.rs", "COOKIE_LIFE: Duration = Duration::from_secs(120);", "use of a cookie", "120 s"),
@@ -177,6 +177,7 @@ fn the_constants_are_those_of_the_page() {
         ("unconfirmed streams of one source", amount(limits.unproven_streams_per_source as u64)),
         ("packet on a stream, from its first byte", time(limits.frame_deadline)),
         ("handshake deadline", time(limits.handshake_deadline)),
+        ("handshake deadline over I2P", time(I2p::default().handshake_deadline)),
         ("tombstone", time(limits.tombstone_life)),
         ("silence", time(config.silence)),
         ("close deadline", time(config.close_deadline)),

@@ -56,12 +56,12 @@ mod streams;
 mod task;
 mod updates;
 
-pub use burdock_core::update;
 pub use burdock_core::{
     AcceptPolicy, Class, Code, Config, ConfigError, ConnectError, Destination, Host, I2p, Identity, Invite, KeyError,
     Ladder, Limits, Link, LinkError, Message, MessageId, Outcome, PrivateDestination, Progress, PublicKey, Quality,
-    RouterState, Schedule, SendError, SessionId, SessionOptions, State, Status, Transport, Update,
+    Reading, RouterState, Schedule, SendError, SessionId, SessionOptions, State, Status, Transport, Update, WayOut,
 };
+pub use burdock_core::{gallery, update};
 pub use bytes::Bytes;
 pub use endpoint::{BindError, Endpoint};
 pub use session::{Closed, Session};

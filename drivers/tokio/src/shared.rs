@@ -136,7 +136,9 @@ impl Shared {
             self.changed.notify_waiters();
         }
         let Some(slot) = state.sessions.get_mut(&session) else { return };
+        slot.status.seq = update.seq;
         match &update.kind {
+            UpdateKind::Progress(progress) => slot.status.progress = Some(progress.clone()),
             UpdateKind::Connected { .. } => slot.connected = true,
             UpdateKind::Message => slot.signals.messages.notify_waiters(),
             UpdateKind::Writable => slot.signals.writable.notify_waiters(),

@@ -32,6 +32,11 @@ pub(crate) enum Command {
     /// Dial a peer: lines from standard input go to it, its lines to standard output.
     #[command(after_help = exit_statuses())]
     Connect(ConnectArgs),
+    /// Talk on a web page that only this machine can open.
+    #[command(after_help = CHAT)]
+    Chat(ChatArgs),
+    /// Show every status that a session can have, with its text, hint and ways out.
+    Gallery(GalleryArgs),
     /// Watch a session get through, fall back, move up, resume and give up, on loopback sockets.
     #[command(after_help = SABOTAGE)]
     Demo(DemoArgs),
@@ -46,7 +51,8 @@ impl Command {
             Self::Id(args) => args.json,
             Self::Listen(args) => args.talk.json,
             Self::Connect(args) => args.talk.json,
-            Self::Demo(_) | Self::Sim(_) => false,
+            Self::Chat(args) => args.json,
+            Self::Gallery(_) | Self::Demo(_) | Self::Sim(_) => false,
         }
     }
 }
@@ -147,6 +153,52 @@ pub(crate) struct ConnectArgs {
     pub(crate) bind: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChatArgs {
+    /// A peer's link to dial at once
+    #[arg(value_name = "LINK")]
+    pub(crate) link: Option<String>,
+    /// The address and port on which peers reach us, for UDP and TCP alike; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT)))]
+    pub(crate) bind: SocketAddr,
+    /// The name or address that the link carries [default: this machine's own address]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Let this key in, beside whoever uses the link's invite; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub(crate) allow: Vec<PublicKey>,
+    /// Let anyone in who has the link, which then holds no invite
+    #[arg(long, conflicts_with = "allow")]
+    pub(crate) anyone: bool,
+    /// The port of the page, on 127.0.0.1; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// The file of the identity, made with `burdock id`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Use a fresh identity that is forgotten at the end
+    #[arg(long, conflicts_with = "identity")]
+    pub(crate) ephemeral: bool,
+    /// Write events to standard error as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) i2p: I2pArgs,
+}
+
+const CHAT: &str = "\
+The address of the page is written to standard output. It holds a secret: whoever has it can read and
+write. It is not handed to a browser by us, as others on this machine could read it there.
+
+Each link is for one person, whoever is the first to use it; then there is a fresh one.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GalleryArgs {
+    /// Write JSON: an array of cards, one a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -34,9 +34,11 @@ impl Opened {
     }
 }
 
-/// An endpoint on `bind`, or without any address if it is to be anonymous.
+/// An endpoint on `bind`, or without any address if it is to be anonymous. Without a wish the I2P settings of `config`
+/// hold.
 pub(crate) async fn open(
     talk: &TalkArgs,
+    config: Config,
     bind: SocketAddr,
     link: Option<&Link>,
     identity: Identity,
@@ -52,7 +54,7 @@ pub(crate) async fn open(
         tunnels: SessionOptions { inbound_length: hops, outbound_length: hops, ..SessionOptions::default() },
         ..I2p::default()
     });
-    let config = Config { i2p, ..talk.preset.config() };
+    let config = Config { i2p: i2p.or(config.i2p), ..config };
     let made = if talk.i2p.anonymous {
         Endpoint::anonymous(config, identity, kept).await
     } else {
@@ -85,12 +87,12 @@ async fn router(args: &I2pArgs, link: Option<&Link>, console: Console) -> Result
     Ok(Some(router))
 }
 
-/// Tells how the router does, for as long as the endpoint lives, and hands each new address to `up`.
+/// Tells how the router does, for as long as the endpoint lives, and hands each change to `changed`.
 pub(crate) async fn watch(
     endpoint: &Endpoint,
     talk: &TalkArgs,
     console: Console,
-    mut up: impl FnMut(&Endpoint, burdock_core::Destination) -> Result<(), Failure>,
+    mut changed: impl FnMut(&RouterState) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     // It may stand already: that is news as well.
     let mut seen = None;
@@ -100,19 +102,19 @@ pub(crate) async fn watch(
     while let Some(state) = endpoint.router_changed(seen.as_ref()).await {
         console.note(&Note::Router { router: &state });
         match &state {
-            RouterState::Up { address } => {
+            RouterState::Up { .. } => {
                 if talk.i2p.keep_destination
                     && let Some(private) = endpoint.private_destination()
                 {
                     save(&path(talk)?, &private)?;
                 }
-                up(endpoint, address.clone())?;
             }
             RouterState::Down { code, .. } => {
                 console.say(&format!("{}. {}", code.text(), code.hint()));
             }
             _ => {}
         }
+        changed(&state)?;
         seen = Some(state);
     }
     // Without I2P there is nothing to tell, and no end of it.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use burdock_core::{AcceptPolicy, Destination, Host, Invite, Link};
+use burdock_core::{AcceptPolicy, Destination, Host, Invite, Link, RouterState};
 use burdock_tokio::{Endpoint, Session, Updates};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
@@ -27,7 +27,7 @@ pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failur
     let policy = policy(&args, invite.as_ref())?;
     let identity = id::choose(&args.talk, console)?;
     let max_message = args.talk.preset.config().limits.max_message as usize;
-    let opened = i2p::open(&args.talk, args.bind, None, identity, console).await?;
+    let opened = i2p::open(&args.talk, args.talk.preset.config(), args.bind, None, identity, console).await?;
     let endpoint = opened.endpoint.clone();
     endpoint.set_accept(policy);
     if endpoint.local_addr().is_some() {
@@ -38,8 +38,9 @@ pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failur
     let result = tokio::select! {
         () = hand_out(lines::from_stdin(max_message), &rooms) => unreachable!("handing out lines does not end"),
         result = welcome(&endpoint, &rooms, console) => result,
-        told = i2p::watch(&endpoint, &args.talk, console, |endpoint, address| {
-            announce(&args, endpoint, Some(address), invite.as_ref(), console)
+        told = i2p::watch(&endpoint, &args.talk, console, |state| match state {
+            RouterState::Up { address } => announce(&args, &endpoint, Some(address.clone()), invite.as_ref(), console),
+            _ => Ok(()),
         }) => told.map(|()| 0),
         () = asked_to_stop() => Ok(INTERRUPTED),
     };
@@ -79,23 +80,14 @@ fn announce(
     invite: Option<&Invite>,
     console: Console,
 ) -> Result<(), Failure> {
-    let key = endpoint.public_key();
     let address = endpoint.local_addr();
-    let mut link = match address {
-        Some(address) => Link::direct(key, SocketAddr::new(reachable(address.ip()), address.port())),
-        None => Link { key, host: None, udp_port: None, tcp_port: None, i2p: None, invite: None },
-    };
-    if let Some(host) = args.host.as_ref().filter(|_| address.is_some()) {
-        link.host = Some(host.parse().map_or_else(|_| Host::Name(host.clone()), Host::Address));
-    }
     let over_i2p = destination.is_some();
-    link.i2p = destination;
+    let mut link = link_to(endpoint, args.host.as_deref(), destination)?;
     link.invite = invite.cloned();
     let invited = invite.is_some();
     let link = link.to_string();
-    link.parse::<Link>().map_err(|error| Failure::usage(format!("--host does not make a link: {error}")))?;
-    let shown = address.map(|address| address.to_string());
-    console.note(&Note::Listening { link: &link, key: key.to_string(), address: shown.clone() });
+    let (key, shown) = (endpoint.public_key().to_string(), address.map(|address| address.to_string()));
+    console.note(&Note::Listening { link: &link, key, address: shown.clone() });
     console.say(&match (shown, over_i2p) {
         (Some(address), false) => format!("Listening on {address}, over UDP and TCP. Your link:"),
         (Some(_), true) => {
@@ -117,6 +109,28 @@ fn announce(
         (false, false, _) => "Only the keys that you allowed can connect.",
     });
     Ok(())
+}
+
+/// The link by which peers reach the endpoint: directly, at `host` if it is given, by an I2P destination, or both.
+pub(crate) fn link_to(
+    endpoint: &Endpoint,
+    host: Option<&str>,
+    destination: Option<Destination>,
+) -> Result<Link, Failure> {
+    let key = endpoint.public_key();
+    let address = endpoint.local_addr();
+    let mut link = match address {
+        Some(address) => Link::direct(key, SocketAddr::new(reachable(address.ip()), address.port())),
+        None => Link { key, host: None, udp_port: None, tcp_port: None, i2p: None, invite: None },
+    };
+    if let Some(host) = host.filter(|_| address.is_some()) {
+        link.host = Some(host.parse().map_or_else(|_| Host::Name(host.to_owned()), Host::Address));
+    }
+    link.i2p = destination;
+    link.to_string()
+        .parse::<Link>()
+        .map_err(|error| Failure::usage(format!("--host does not make a link: {error}")))?;
+    Ok(link)
 }
 
 /// The address to put into a link: this machine's own, where the socket listens on all of them.

@@ -1,12 +1,14 @@
-//! Burdock on the command line: identities, a listener, a dialler, the simulator, and the demo.
+//! Burdock on the command line: identities, a listener, a dialler, the chat, the simulator, and the demo.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod chat;
 mod connect;
 mod converse;
 mod demo;
 mod failure;
+mod gallery;
 mod i2p;
 mod id;
 mod lines;
@@ -47,6 +49,8 @@ fn run(command: Command, console: Console) -> Result<u8, Failure> {
         Command::Id(args) => id::run(&args, console),
         Command::Listen(args) => on_runtime(listen::run(args, console)),
         Command::Connect(args) => on_runtime(connect::run(args, console)),
+        Command::Chat(args) => on_runtime(chat::run(args, console)),
+        Command::Gallery(args) => gallery::run(&args),
         Command::Demo(args) => on_runtime(demo::run(args)),
         Command::Sim(args) => sim::run(&args),
     }

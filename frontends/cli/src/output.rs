@@ -70,6 +70,14 @@ pub(crate) enum Note<'a> {
     },
     /// The I2P router is better or worse off.
     Router { router: &'a RouterState },
+    /// `chat` serves its page.
+    Serving {
+        url: &'a str,
+        link: &'a str,
+        key: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+    },
     /// A line of standard input became a message.
     Sent { session: SessionId, line: u64, message: MessageId },
     /// A line of standard input was not sent.

@@ -1,0 +1,486 @@
+//! The conversations, and the pages that look at them.
+//!
+//! What happens to a session becomes a change of the view, with a number. A page hears a snapshot
+//! first and then every change after it; one that lags behind is told so and begins anew. Nobody
+//! waits for a page.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use burdock_tokio::update::UpdateKind;
+use burdock_tokio::{Code, ConnectError, Endpoint, Link, LinkError, SendError, Session, Update, Updates};
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use crate::door::Door;
+use crate::room::{Order, Room};
+use crate::view::{Delivery, End, Me, News, View, Who};
+
+/// All of a chat's text goes over this channel, as that of `burdock connect` does.
+const CHANNEL: u8 = 0;
+/// The longest message, in bytes.
+pub(crate) const MAX_TEXT: usize = 16 * 1024;
+/// Conversations, in all. One that has ended makes room for a new one.
+const MAX_ROOMS: usize = 64;
+/// Changes that a page may lag behind.
+const BACKLOG: usize = 256;
+
+/// A change of the view, or a snapshot of it, as it goes to pages.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) seq: u64,
+    pub(crate) name: &'static str,
+    pub(crate) data: String,
+}
+
+/// What a page may ask to be done with a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Act {
+    RetryNow,
+    Cancel,
+    Close,
+    TryAgain,
+    Dismiss,
+}
+
+/// Why something that was asked for was not done.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The link is malformed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The link cannot be dialled.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The message was not queued.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// Nothing to send.
+    #[error("the message is empty; write something")]
+    Empty,
+    /// The conversation is not, or no longer, there.
+    #[error("there is no such conversation; it was taken off the screen")]
+    Unknown,
+    /// Its session has ended, or is ending.
+    #[error("the conversation has ended; connect again first")]
+    Over,
+    /// Its session has not ended.
+    #[error("the conversation goes on; close it first")]
+    Open,
+    /// The peer dialled us, and nobody told how to dial it.
+    #[error("this peer's link is not known; ask them for it, or for them to connect")]
+    NoLink,
+    /// The bound on conversations is reached.
+    #[error("there are {MAX_ROOMS} open conversations, which is the most; close one first")]
+    Full,
+}
+
+/// What goes to pages, by number.
+struct Wire {
+    seq: u64,
+    /// Gone once the chat has ended.
+    news: Option<broadcast::Sender<Arc<Event>>>,
+}
+
+impl Wire {
+    fn publish(&mut self, news: &News<'_>) {
+        self.seq += 1;
+        if let Some(pages) = &self.news {
+            // That nobody looks is no error.
+            let _ = pages.send(Arc::new(Event { seq: self.seq, name: news.name(), data: json(news) }));
+        }
+    }
+
+    fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
+        match &self.news {
+            Some(pages) => pages.subscribe(),
+            None => broadcast::channel(1).1,
+        }
+    }
+}
+
+struct State {
+    wire: Wire,
+    door: Door,
+    me: Me,
+    rooms: BTreeMap<u64, Room>,
+    next_room: u64,
+    next_entry: u64,
+    tasks: JoinSet<()>,
+}
+
+/// One session of a conversation: what comes from an earlier one says nothing about a later one.
+#[derive(Clone, Copy)]
+struct Run {
+    room: u64,
+    no: u64,
+}
+
+impl State {
+    fn room(&mut self, run: Run) -> Option<&mut Room> {
+        self.rooms.get_mut(&run.room).filter(|room| room.runs(run.no))
+    }
+}
+
+pub(crate) struct Hub {
+    endpoint: Endpoint,
+    state: Mutex<State>,
+}
+
+impl Hub {
+    pub(crate) fn new(endpoint: Endpoint, door: Door) -> Arc<Self> {
+        endpoint.set_accept(door.policy());
+        let me = door.me();
+        let wire = Wire { seq: 0, news: Some(broadcast::Sender::new(BACKLOG)) };
+        let state =
+            State { wire, door, me, rooms: BTreeMap::new(), next_room: 1, next_entry: 1, tasks: JoinSet::new() };
+        Arc::new(Self { endpoint, state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing is left half done that a panic could reveal.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in one peer after the other, until the endpoint is shut down.
+    pub(crate) async fn welcome(self: Arc<Self>) {
+        while let Some((session, updates)) = self.endpoint.accept().await {
+            let mut state = self.lock();
+            // Without room for it the session is dropped, which tells the peer.
+            if let Err(refused) = self.begin(&mut state, session, updates, None) {
+                debug!(%refused, "a peer was turned away");
+            }
+        }
+    }
+
+    /// Ends all tasks, sessions and streams to pages at once.
+    pub(crate) fn stop(&self) {
+        let state = &mut *self.lock();
+        state.tasks.abort_all();
+        state.rooms.clear();
+        state.wire.news = None;
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(crate) fn set_link(&self, link: Link) {
+        let state = &mut *self.lock();
+        state.door.set_link(link);
+        self.tell_me(state);
+    }
+
+    pub(crate) fn set_router(&self, words: String) {
+        let state = &mut *self.lock();
+        state.door.set_router(words);
+        self.tell_me(state);
+    }
+
+    /// A snapshot, and everything after it.
+    pub(crate) fn listen(&self) -> (Event, broadcast::Receiver<Arc<Event>>) {
+        let mut state = self.lock();
+        state.rooms.values_mut().for_each(Room::refresh);
+        let conversations = state.rooms.values().map(Room::whole).collect();
+        let view = View { seq: state.wire.seq, me: state.me.clone(), conversations };
+        (Event { seq: view.seq, name: "snapshot", data: json(&view) }, state.wire.listen())
+    }
+
+    /// Dials a link. Returns the conversation, that which there is already with this peer too.
+    pub(crate) fn connect(self: &Arc<Self>, link: &str) -> Result<u64, Refused> {
+        let link: Link = link.parse()?;
+        let mut state = self.lock();
+        let same = |room: &&mut Room| room.peer == link.key;
+        if let Some(room) = state.rooms.values_mut().find(same).filter(|room| !room.is_over()) {
+            // The newest link is the one to use next time.
+            room.link = Some(link);
+            return Ok(room.id);
+        }
+        let (session, updates) = self.endpoint.connect(&link)?;
+        self.begin(&mut state, session, updates, Some(link))
+    }
+
+    pub(crate) fn send(&self, conversation: u64, text: &str) -> Result<(), Refused> {
+        if text.trim().is_empty() {
+            return Err(Refused::Empty);
+        }
+        if text.len() > MAX_TEXT {
+            return Err(SendError::TooLarge { len: text.len(), max: MAX_TEXT }.into());
+        }
+        let state = &mut *self.lock();
+        let room = state.rooms.get_mut(&conversation).ok_or(Refused::Unknown)?;
+        let message = room.session().ok_or(Refused::Over)?.try_send(CHANNEL, text.to_owned())?;
+        let entry = self.add(state, conversation, Who::Me, text.to_owned());
+        if let Some(room) = state.rooms.get_mut(&conversation) {
+            room.await_outcome(message, entry);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn act(self: &Arc<Self>, conversation: u64, act: Act) -> Result<(), Refused> {
+        let state = &mut *self.lock();
+        let room = state.rooms.get_mut(&conversation).ok_or(Refused::Unknown)?;
+        match act {
+            Act::RetryNow => {
+                room.session().ok_or(Refused::Over)?.retry_now();
+            }
+            Act::Cancel | Act::Close => {
+                let line = room.line.as_ref().ok_or(Refused::Over)?;
+                // It is on its way when there is no room for another.
+                let _ = line.orders.try_send(Order::End);
+            }
+            Act::TryAgain => {
+                if !room.is_over() {
+                    return Err(Refused::Open);
+                }
+                let link = room.link.clone().ok_or(Refused::NoLink)?;
+                let (session, updates) = self.endpoint.connect(&link)?;
+                self.begin(state, session, updates, Some(link))?;
+            }
+            Act::Dismiss => {
+                if !room.is_over() {
+                    return Err(Refused::Open);
+                }
+                state.rooms.remove(&conversation);
+                state.wire.publish(&News::Removed { conversation });
+            }
+        }
+        Ok(())
+    }
+
+    /// A session begins, in the conversation that there is with its peer, or a new one.
+    fn begin(
+        self: &Arc<Self>,
+        state: &mut State,
+        session: Session,
+        updates: Updates,
+        link: Option<Link>,
+    ) -> Result<u64, Refused> {
+        let peer = session.peer();
+        let known = state.rooms.values().find(|room| room.peer == peer).map(|room| room.id);
+        let id = match known {
+            Some(id) => id,
+            None => {
+                self.make_room(state)?;
+                let id = state.next_room;
+                state.next_room += 1;
+                state.rooms.insert(id, Room::new(id, &self.endpoint.public_key(), &session));
+                id
+            }
+        };
+        // The task of the session before may not have come to its end yet.
+        self.over(state, id);
+        let room = state.rooms.get_mut(&id).ok_or(Refused::Unknown)?;
+        let session = Arc::new(session);
+        let (orders, taken) = mpsc::channel(1);
+        room.link = link.or(room.link.take());
+        let run = Run { room: id, no: room.begin(Arc::clone(&session), orders) };
+        state.wire.publish(&News::Conversation(&room.head()));
+        // Those that have ended are let go of.
+        while state.tasks.try_join_next().is_some() {}
+        state.tasks.spawn(Arc::clone(self).attend(run, session, updates, taken));
+        Ok(id)
+    }
+
+    fn make_room(&self, state: &mut State) -> Result<(), Refused> {
+        if state.rooms.len() < MAX_ROOMS {
+            return Ok(());
+        }
+        let oldest = state.rooms.values().find(|room| room.is_over()).map(|room| room.id).ok_or(Refused::Full)?;
+        state.rooms.remove(&oldest);
+        state.wire.publish(&News::Removed { conversation: oldest });
+        Ok(())
+    }
+
+    /// Follows one session to its end.
+    async fn attend(
+        self: Arc<Self>,
+        run: Run,
+        session: Arc<Session>,
+        mut updates: Updates,
+        mut orders: mpsc::Receiver<Order>,
+    ) {
+        loop {
+            tokio::select! {
+                update = updates.next() => match update {
+                    Some(update) => self.on_update(run, &update),
+                    None => break,
+                },
+                // Asking for the next message says that the one before is in the view.
+                message = session.recv() => match message {
+                    Ok(message) if message.channel == CHANNEL => {
+                        let text = String::from_utf8_lossy(&message.data).into_owned();
+                        self.add(&mut self.lock(), run.room, Who::Peer, text);
+                    }
+                    Ok(_) => {}
+                    Err(_) => {
+                        while let Some(update) = updates.next().await {
+                            self.on_update(run, &update);
+                        }
+                        break;
+                    }
+                },
+                Some(Order::End) = orders.recv() => {
+                    self.closing(run);
+                    // The view has let go of it, so it is ours alone.
+                    if let Some(session) = Arc::into_inner(session) {
+                        self.end(run, session, updates, orders).await;
+                    }
+                    break;
+                }
+            }
+        }
+        let state = &mut *self.lock();
+        if state.room(run).is_some() {
+            self.over(state, run.room);
+        }
+    }
+
+    /// Closes a session; a further order ends that at once, by dropping it.
+    async fn end(&self, run: Run, session: Session, mut updates: Updates, mut orders: mpsc::Receiver<Order>) {
+        let closing = session.close("");
+        let following = async {
+            while let Some(update) = updates.next().await {
+                self.on_update(run, &update);
+            }
+        };
+        tokio::select! {
+            _ = async { tokio::join!(closing, following) } => {}
+            Some(Order::End) = orders.recv() => {}
+        }
+    }
+
+    fn on_update(&self, run: Run, update: &Update) {
+        let state = &mut *self.lock();
+        let id = run.room;
+        let Some(room) = state.room(run) else { return };
+        match &update.kind {
+            UpdateKind::Progress(progress) => {
+                state.wire.publish(&News::ConnectionProgress { conversation: id, progress });
+            }
+            UpdateKind::Connected { transport, inbound, .. } => {
+                let text = if *inbound {
+                    format!("The peer connected over {transport}.")
+                } else {
+                    format!("Connected over {transport}.")
+                };
+                self.note(state, id, text);
+            }
+            UpdateKind::Outcome { message, outcome } => {
+                let settled = room.settle(*message, Delivery::from(*outcome)).cloned();
+                if let Some(entry) = settled {
+                    state.wire.publish(&News::Entry { conversation: id, entry: &entry });
+                }
+                // While it is ending, what is still to be delivered is shown.
+                if state.room(run).is_none_or(|room| room.session().is_some()) {
+                    return;
+                }
+            }
+            // Each of these says nothing about what is shown.
+            UpdateKind::Message | UpdateKind::Writable => return,
+            UpdateKind::PathChanged { from, to, code } => {
+                self.note(state, id, format!("Moved from {from} to {to}. {}.", code.text()));
+            }
+            UpdateKind::Lost { code } => self.note(state, id, format!("{}.", code.text())),
+            UpdateKind::Resumed { transport, after_ms } => {
+                self.note(state, id, format!("Back over {transport} after {}; nothing was lost.", seconds(*after_ms)));
+            }
+            UpdateKind::PeerRestarted => {
+                self.note(state, id, "The peer restarted; what it had not read by then may be lost.".to_owned());
+            }
+            UpdateKind::IdentityInUse { message, hint } => self.note(state, id, format!("{message}. {hint}")),
+            UpdateKind::InviteBound { invite } => {
+                if state.door.used(invite) {
+                    self.endpoint.set_accept(state.door.policy());
+                    self.tell_me(state);
+                }
+                return;
+            }
+            UpdateKind::Closed { code, by_peer, reason, .. } => {
+                // It is shown when the task has let go of the session, so that another can begin.
+                return room.ended(*code, End { by_peer: *by_peer, reason: reason.clone() });
+            }
+            // Quality, and what is new: the status has it.
+            _ => {}
+        }
+        self.refresh(state, id);
+    }
+
+    /// The session is gone, however it went.
+    fn over(&self, state: &mut State, id: u64) {
+        let Some(room) = state.rooms.get_mut(&id).filter(|room| !room.is_over()) else { return };
+        for entry in room.over() {
+            if let Some(entry) = room.mark(entry, Delivery::Unknown) {
+                state.wire.publish(&News::Entry { conversation: id, entry });
+            }
+        }
+        let head = room.head();
+        let (said, code) = (head.end.as_ref(), head.status.code.unwrap_or(Code::Done));
+        let text = match said {
+            Some(End { by_peer: true, reason }) => {
+                let text = if code == Code::Done { "The peer closed the session" } else { &head.reading.text };
+                // Its own words, told from ours.
+                if reason.is_empty() { format!("{text}.") } else { format!("{text}: “{reason}”") }
+            }
+            _ => format!("{}.", head.reading.text),
+        };
+        state.wire.publish(&News::Conversation(&head));
+        self.note(state, id, text);
+    }
+
+    fn closing(&self, run: Run) {
+        let state = &mut *self.lock();
+        if let Some(room) = state.room(run) {
+            room.closing();
+            let head = room.head();
+            state.wire.publish(&News::Conversation(&head));
+        }
+    }
+
+    fn refresh(&self, state: &mut State, id: u64) {
+        if let Some(room) = state.rooms.get_mut(&id) {
+            room.refresh();
+            state.wire.publish(&News::Conversation(&room.head()));
+        }
+    }
+
+    fn note(&self, state: &mut State, id: u64, text: String) {
+        self.add(state, id, Who::Note, text);
+    }
+
+    /// Adds a line to a conversation and returns its number.
+    fn add(&self, state: &mut State, id: u64, from: Who, text: String) -> u64 {
+        let number = state.next_entry;
+        state.next_entry += 1;
+        if let Some(room) = state.rooms.get_mut(&id) {
+            let entry = room.add(number, from, text, now_ms());
+            state.wire.publish(&News::Entry { conversation: id, entry: &entry });
+        }
+        number
+    }
+
+    fn tell_me(&self, state: &mut State) {
+        state.me = state.door.me();
+        state.wire.publish(&News::Me(&state.me));
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("the view has string keys alone")
+}
+
+/// To a tenth.
+fn seconds(millis: u64) -> String {
+    format!("{}.{} s", millis / 1000, millis % 1000 / 100)
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

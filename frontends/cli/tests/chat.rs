@@ -1,0 +1,70 @@
+//! `burdock chat` as a process: its page, and that it talks to the command line.
+
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use common::{Talker, run};
+
+/// Posts to the page's server as the page does, and returns what comes back, line by line, until nothing comes.
+fn call(url: &str, path: &str, body: &str) -> impl Iterator<Item = String> + use<> {
+    let (place, secret) = url.trim_start_matches("http://").split_once("/#").unwrap();
+    let mut stream = TcpStream::connect(place).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: {place}\r\nOrigin: http://{place}\r\nAuthorization: Bearer {secret}\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    BufReader::new(stream).lines().map_while(Result::ok)
+}
+
+#[test]
+fn the_page_and_the_command_line_talk() {
+    let mut chat = Talker::start(&["chat", "--ephemeral", "--bind", "127.0.0.1:0"]);
+    let serving = chat.event("serving");
+    let (url, link) = (serving["url"].as_str().unwrap(), serving["link"].as_str().unwrap());
+    assert_eq!(chat.next_line(), url);
+    assert!(link.contains("invite="), "{link}");
+
+    let place = url.trim_start_matches("http://").split('/').next().unwrap();
+    let mut page = String::new();
+    let mut stream = TcpStream::connect(place).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n").unwrap();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<title>Burdock chat</title>"), "{page}");
+
+    let mut events = call(url, "/api/events", "{}");
+    assert_eq!(events.next().unwrap(), "HTTP/1.1 200 OK");
+    assert!(events.any(|line| line == "event: snapshot"));
+    let mut dialler = Talker::start(&["connect", "--ephemeral", link]);
+    dialler.say("from a terminal");
+    assert!(events.any(|line| line.contains("from a terminal")));
+    let answer: Vec<_> = call(url, "/api/send", r#"{"conversation":1,"text":"from a page"}"#).collect();
+    assert_eq!(answer[0], "HTTP/1.1 200 OK", "{answer:?}");
+    assert_eq!(dialler.next_line(), "from a page");
+    assert!(events.any(|line| line.contains(r#""state":"delivered""#)));
+    dialler.end_input();
+    assert!(dialler.wait().success());
+    assert!(events.any(|line| line.contains("The peer closed the session: “end of input”")));
+}
+
+#[test]
+fn what_cannot_be_served_or_dialled_is_said_in_a_sentence() {
+    let output = run(&["chat", "--ephemeral", "--bind", "127.0.0.1:0", "burdock://nonsense"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("the link's key is wrong"), "{text}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = run(&["chat", "--ephemeral", "--bind", "127.0.0.1:0", "--port", &port]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("the page cannot be served on port {port}")), "{text}");
+}
