@@ -109,7 +109,8 @@ impl World {
         };
         let longest = self.scenario.hosts.iter().map(|host| of(&host.config)).max().unwrap_or_default();
         let routers = self.scenario.hosts.iter().filter_map(|host| host.router.as_ref());
-        let router = routers.map(|router| ROUTER + router.build + ROUND_TRIPS * self.scenario.tunnels.round_trip()).max();
+        let router =
+            routers.map(|router| ROUTER + router.build + ROUND_TRIPS * self.scenario.tunnels.round_trip()).max();
         micros(longest + router.unwrap_or_default())
     }
 

@@ -394,6 +394,7 @@ impl Endpoint {
         }
         self.set_timer(id);
         self.set_router_timer();
+        self.renew_silent_session(now);
     }
 
     /// Keeps what the application has not taken of an ended session. Of one peer it is no more than

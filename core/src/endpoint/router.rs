@@ -20,9 +20,13 @@ use crate::time::Time;
 
 /// Streams that wait for callers. More than one, so that a second caller finds one while the first is handed over.
 const ACCEPTS: usize = 2;
-/// The waits before the router is asked again. A destination may not be used twice at once, and a router needs a
-/// moment to let go of a session: with their jitter the shortest is 3 s.
-const RETRY_FIRST: Duration = Duration::from_secs(6);
+/// The waits before a router that gave no session is asked again.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// A destination may not be used twice at once, and a router needs a moment to let go of a session: i2pd 5 s, and what is
+/// begun at the same destination before that ends with it.
+const LET_GO: Duration = Duration::from_secs(8);
+/// As `RETRY_FIRST`, after a session stood: with its jitter no shorter than `LET_GO`.
+const RENEW_FIRST: Duration = Duration::from_secs(16);
 const RETRY_CAP: Duration = Duration::from_secs(60);
 /// The first wait before streams wait for callers again; it grows in the same way.
 const ACCEPT_FIRST: Duration = Duration::from_secs(1);
@@ -32,11 +36,15 @@ const PROVED_SOUND: Duration = Duration::from_secs(10);
 const GIVEN_TIME: Duration = Duration::from_secs(600);
 /// So many destinations out of reach count as nobody.
 const UNREACHABLE: usize = 2;
+/// Peers may be silent for so long, on two streams or more, before the session is made afresh. A router may go on for
+/// hours to write to a peer's router with keys that it has lost, as when it was started again.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The SAM session's life.
 enum Life {
-    /// There is none; the next is begun then.
+    /// There is none; the next is begun `until` then, and before `earliest` not even by wish.
     Down {
+        earliest: Time,
         until: Time,
     },
     /// Asked for on this socket.
@@ -77,21 +85,30 @@ pub(crate) struct Router {
     /// When streams may wait for callers again, and how often in a row that failed.
     accept_at: Time,
     accept_retries: u32,
+    /// When a stream last began to wait for a caller.
+    accepting_since: Time,
     /// Destinations that this session did not reach, as long as it reached none.
     unreachable: BTreeSet<Destination>,
+    /// When the first stream of this session came to nothing in silence, as long as no peer answered.
+    pub(super) silent_since: Option<Time>,
+    /// It has lasted: the session is to be made afresh.
+    silent: bool,
     told: RouterState,
 }
 
 impl Router {
     pub(crate) fn new() -> Self {
         Self {
-            life: Life::Down { until: Time::ZERO },
+            life: Life::Down { earliest: Time::ZERO, until: Time::ZERO },
             identity: None,
             sockets: BTreeMap::new(),
             retries: 0,
             accept_at: Time::ZERO,
             accept_retries: 0,
+            accepting_since: Time::ZERO,
             unreachable: BTreeSet::new(),
+            silent_since: None,
+            silent: false,
             told: RouterState::Connecting,
         }
     }
@@ -107,7 +124,7 @@ impl Router {
     /// When something is to be done, and nothing has happened.
     fn next(&self, config: &config::I2p) -> Option<Time> {
         let own = match self.life {
-            Life::Down { until } => Some(until),
+            Life::Down { until, .. } => Some(until),
             Life::Opening { .. } => None,
             Life::Standing { .. } => (config.accept && self.accepts() < ACCEPTS).then_some(self.accept_at),
         };
@@ -138,6 +155,21 @@ impl Shared {
             self.act(Action::OpenStream { stream, to });
         }
         stream
+    }
+
+    /// A peer said nothing on a stream that the router had made, until the attempt was over.
+    pub(crate) fn peer_was_silent(&mut self, now: Time) {
+        if let Some(router) = &mut self.router {
+            let since = *router.silent_since.get_or_insert(now);
+            router.silent |= since + SILENCE <= now;
+        }
+    }
+
+    /// A path to a peer stands: the router's session works.
+    pub(crate) fn peer_answered(&mut self) {
+        if let Some(router) = &mut self.router {
+            (router.silent_since, router.silent) = (None, false);
+        }
     }
 
     /// A stream was let go of.
@@ -199,8 +231,8 @@ impl Endpoint {
 
     /// Skips the wait for the router.
     pub(super) fn hurry_router(&mut self, now: Time) {
-        if let Some(Router { life: Life::Down { until }, .. }) = &mut self.shared.router {
-            *until = now.min(*until);
+        if let Some(Router { life: Life::Down { earliest, until }, .. }) = &mut self.shared.router {
+            *until = now.max(*earliest).min(*until);
         }
         self.tend_router(now);
     }
@@ -210,7 +242,7 @@ impl Endpoint {
         let shared = &mut self.shared;
         let (Some(router), Some(config)) = (&mut shared.router, &shared.config.i2p) else { return };
         match &router.life {
-            Life::Down { until } if *until <= now => {
+            Life::Down { until, .. } if *until <= now => {
                 let id = format!("burdock{:016x}", shared.random.half()).parse::<SamId>().expect("letters and digits");
                 let socket = Socket::control(id.clone(), router.identity.clone(), config.tunnels);
                 let control = shared.open_sam(now, socket, Purpose::Control, Source::of(config_ip(shared)));
@@ -305,7 +337,7 @@ impl Endpoint {
                 self.tend_router(now);
                 self.wake_dials(now, None);
             }
-            Happened::Accepting => router.accept_retries = 0,
+            Happened::Accepting => router.accepting_since = now,
             Happened::StreamOpen => {
                 let Some(Sam { purpose: Purpose::Dial { session, .. }, .. }) = router.sockets.remove(&stream) else {
                     return;
@@ -349,6 +381,10 @@ impl Endpoint {
                 self.with_session(now, session, |session, shared| session.on_i2p_failed(now, shared, stream, code));
             }
             Purpose::Accept => {
+                // That the router said yes is no proof yet that it lets us wait.
+                if router.accepting_since + PROVED_SOUND <= now {
+                    router.accept_retries = 0;
+                }
                 let retries = router.accept_retries;
                 router.accept_retries = retries.saturating_add(1);
                 let at = now + wait(&mut self.shared, ACCEPT_FIRST, retries);
@@ -372,6 +408,14 @@ impl Endpoint {
             && !self.shared.streams.carries_path(Transport::I2p)
     }
 
+    /// Lets go of a SAM session in which peers are silent, unless one is not.
+    pub(super) fn renew_silent_session(&mut self, now: Time) {
+        let silent = self.shared.router.as_mut().is_some_and(|router| core::mem::take(&mut router.silent));
+        if silent && !self.shared.streams.carries_path(Transport::I2p) {
+            self.end_sam_session(now);
+        }
+    }
+
     /// Lets go of the SAM session, for another.
     fn end_sam_session(&mut self, now: Time) {
         let control = match self.shared.router.as_ref().map(|router| &router.life) {
@@ -386,6 +430,7 @@ impl Endpoint {
     /// The SAM session is gone, and with it what was asked for in it. Streams to peers may live on.
     fn session_gone(&mut self, now: Time) {
         let Some(router) = &mut self.shared.router else { return };
+        let stood = matches!(router.life, Life::Standing { .. });
         if let Life::Standing { since, .. } = router.life
             && since + PROVED_SOUND <= now
         {
@@ -394,10 +439,12 @@ impl Endpoint {
         let retries = router.retries;
         router.retries = retries.saturating_add(1);
         router.unreachable.clear();
+        (router.silent_since, router.silent) = (None, false);
         let orphans = core::mem::take(&mut router.sockets);
-        let wait = wait(&mut self.shared, RETRY_FIRST, retries);
+        let (first, let_go) = if stood { (RENEW_FIRST, LET_GO) } else { (RETRY_FIRST, Duration::ZERO) };
+        let wait = wait(&mut self.shared, first, retries);
         if let Some(router) = &mut self.shared.router {
-            router.life = Life::Down { until: now + wait };
+            router.life = Life::Down { earliest: now + let_go, until: now + wait };
         }
         let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.shared.tell_router(RouterState::Down { code: Code::SamDown, retry_in_ms });

@@ -329,6 +329,17 @@ impl Session {
             Via::Stream(stream) => pending.is_live() && shared.streams.heard(stream),
             Via::Udp(_) => false,
         });
+        let silent = self.pending.iter().any(|pending| match pending.via {
+            Via::Stream(stream) => {
+                pending.is_live()
+                    && !shared.streams.heard(stream)
+                    && shared.streams.transport(stream) == Some(Transport::I2p)
+            }
+            Via::Udp(_) => false,
+        });
+        if silent {
+            shared.peer_was_silent(now);
+        }
         if let Some(attempt) = self.attempt_mut().filter(|_| answered) {
             attempt.note(Code::HandshakeTimeout);
         }

@@ -409,6 +409,9 @@ impl Session {
             self.drop_carrier(shared, established.index, established.via);
             return false;
         }
+        if transport == Transport::I2p {
+            shared.peer_answered();
+        }
         let restarted = !same_peer;
         if restarted {
             self.peer_restarted(now, shared);

@@ -89,9 +89,10 @@ pub(crate) struct TalkArgs {
 /// How I2P is used.
 #[derive(Debug, clap::Args)]
 pub(crate) struct I2pArgs {
-    /// Use I2P beside UDP and TCP, through the SAM bridge of a router on this machine [default: 127.0.0.1:7656]
-    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:7656", require_equals = true)]
-    pub(crate) i2p: Option<SocketAddr>,
+    /// Use I2P beside UDP and TCP, through the router whose SAM bridge is there; without an address through the one at
+    /// 127.0.0.1:7656, or else one that is started for it
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, require_equals = true)]
+    pub(crate) i2p: Option<Option<SocketAddr>>,
     /// Use I2P and nothing else: no socket but to its router, no look-up, and an identity apart from the others
     #[arg(long)]
     pub(crate) anonymous: bool,

@@ -17,9 +17,10 @@ pub(crate) async fn run(args: ChatArgs, console: Console) -> Result<u8, Failure>
     let talk = TalkArgs { identity, ephemeral, preset: Preset::Chat, json, i2p };
     let identity = id::choose(&talk, console)?;
     // A link over I2P may be pasted any time; to be reachable there has to be asked for.
-    let asked = i2p::settings(&talk.i2p, None).is_some();
+    let asked = talk.i2p.i2p.is_some() || talk.i2p.anonymous;
     let config = Config { i2p: Some(I2p { accept: false, ..I2p::default() }), ..burdock_chat::config() };
-    let endpoint = i2p::open(&talk, config, args.bind, None, identity).await?;
+    let opened = i2p::open(&talk, config, args.bind, None, identity, console).await?;
+    let endpoint = opened.endpoint.clone();
     let key = endpoint.public_key().to_string();
     let address = endpoint.local_addr().map(|address| address.to_string());
     let link = link_to(&endpoint, host.as_deref(), None)?;
@@ -58,6 +59,7 @@ pub(crate) async fn run(args: ChatArgs, console: Console) -> Result<u8, Failure>
         told = watch, if asked => told,
     };
     chat.shutdown().await;
+    opened.shutdown().await;
     ended.map(|()| INTERRUPTED)
 }
 

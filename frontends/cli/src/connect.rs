@@ -18,16 +18,16 @@ pub(crate) async fn run(args: ConnectArgs, console: Console) -> Result<u8, Failu
     let identity = id::choose(&args.talk, console)?;
     let max_message = args.talk.preset.config().limits.max_message as usize;
     let bind = args.bind.unwrap_or_else(|| any_address(&link));
-    let endpoint = i2p::open(&args.talk, args.talk.preset.config(), bind, Some(&link), identity).await?;
-    let (session, updates) = endpoint.connect(&link).map_err(|error| Failure::usage(error.to_string()))?;
+    let opened = i2p::open(&args.talk, args.talk.preset.config(), bind, Some(&link), identity, console).await?;
+    let (session, updates) = opened.endpoint.connect(&link).map_err(|error| Failure::usage(error.to_string()))?;
 
     let output = Arc::new(Mutex::new(tokio::io::stdout()));
     let input = lines::from_stdin(max_message);
     let end = tokio::select! {
         end = converse(session, updates, None, input, output, console, asked_to_stop()) => end,
-        told = i2p::watch(&endpoint, &args.talk, console, |_| Ok(())) => told.map(|()| None),
+        told = i2p::watch(&opened.endpoint, &args.talk, console, |_| Ok(())) => told.map(|()| None),
     };
-    endpoint.shutdown().await;
+    opened.shutdown().await;
     end.map(|end| end.map_or(INTERRUPTED, |end| exit_status(&end.closed, end.skipped)))
 }
 

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use burdock_core::{Config, I2p, Identity, Link, PrivateDestination, RouterState, SessionOptions};
+use burdock_core::{Code, Config, I2p, Identity, Link, PrivateDestination, RouterState, SessionOptions};
+use burdock_router::{Program, Router};
 use burdock_tokio::Endpoint;
 use zeroize::Zeroizing;
 
@@ -17,17 +18,20 @@ use crate::output::{Console, Note};
 /// Longer than any private destination.
 const MAX_FILE: u64 = 4096;
 
-/// How I2P is to be used, if it is: when it was asked for, or when the link to be dialled names a destination.
-pub(crate) fn settings(args: &I2pArgs, link: Option<&Link>) -> Option<I2p> {
-    let named = link.is_some_and(|link| link.i2p.is_some());
-    let wanted = args.i2p.is_some() || args.anonymous || named;
-    let hops = args.hops.unwrap_or(SessionOptions::default().inbound_length);
-    wanted.then(|| I2p {
-        bridge: args.i2p.unwrap_or(I2p::USUAL_BRIDGE),
-        accept: link.is_none(),
-        tunnels: SessionOptions { inbound_length: hops, outbound_length: hops, ..SessionOptions::default() },
-        ..I2p::default()
-    })
+/// An endpoint, and the router that it goes through if that is to be held on to.
+pub(crate) struct Opened {
+    pub(crate) endpoint: Endpoint,
+    router: Option<Router>,
+}
+
+impl Opened {
+    /// Closes every session, then ends the router if it is ours.
+    pub(crate) async fn shutdown(self) {
+        self.endpoint.shutdown().await;
+        if let Some(router) = self.router {
+            router.shutdown().await;
+        }
+    }
 }
 
 /// An endpoint on `bind`, or without any address if it is to be anonymous. Without a wish the I2P settings of `config`
@@ -38,15 +42,49 @@ pub(crate) async fn open(
     bind: SocketAddr,
     link: Option<&Link>,
     identity: Identity,
-) -> Result<Endpoint, Failure> {
-    let config = Config { i2p: settings(&talk.i2p, link).or(config.i2p), ..config };
+    console: Console,
+) -> Result<Opened, Failure> {
     let kept = if talk.i2p.keep_destination { load(&path(talk)?)? } else { None };
+    let router = router(&talk.i2p, link, console).await?;
+    let bridge = talk.i2p.i2p.flatten().or(router.as_ref().map(Router::bridge));
+    let hops = talk.i2p.hops.unwrap_or(SessionOptions::default().inbound_length);
+    let i2p = bridge.map(|bridge| I2p {
+        bridge,
+        accept: link.is_none(),
+        tunnels: SessionOptions { inbound_length: hops, outbound_length: hops, ..SessionOptions::default() },
+        ..I2p::default()
+    });
+    let config = Config { i2p: i2p.or(config.i2p), ..config };
     let made = if talk.i2p.anonymous {
         Endpoint::anonymous(config, identity, kept).await
     } else {
         Endpoint::bind_with_destination(bind, config, identity, kept).await
     };
-    made.map_err(|error| Failure::local(error.to_string()))
+    let endpoint = made.map_err(|error| Failure::local(error.to_string()))?;
+    Ok(Opened { endpoint, router })
+}
+
+/// The router to go through when its address is not given. One is started where I2P was asked for or is the only way; a
+/// link that names another way as well is no reason to join a network.
+async fn router(args: &I2pArgs, link: Option<&Link>, console: Console) -> Result<Option<Router>, Failure> {
+    if args.i2p.flatten().is_some() {
+        return Ok(None);
+    }
+    let named = link.is_some_and(|link| link.i2p.is_some());
+    let only = named && link.is_some_and(|link| link.host.is_none());
+    if args.i2p.is_none() && !args.anonymous && !only {
+        return Ok(if named { burdock_router::running(I2p::USUAL_BRIDGE).await } else { None });
+    }
+    let program = Program::installed(id::data_folder()?.join("i2pd"));
+    let found = burdock_router::ensure(I2p::USUAL_BRIDGE, &program).await;
+    let router = found.map_err(|error| {
+        let status = Code::SamDown.exit_status();
+        Failure { message: error.to_string(), status }
+    })?;
+    if let Some(folder) = router.folder() {
+        console.say(&format!("Running an I2P router of our own; its files are in {}", folder.display()));
+    }
+    Ok(Some(router))
 }
 
 /// Tells how the router does, for as long as the endpoint lives, and hands each change to `changed`.
@@ -56,8 +94,9 @@ pub(crate) async fn watch(
     console: Console,
     mut changed: impl FnMut(&RouterState) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut seen = endpoint.router();
-    if seen.is_some() {
+    // It may stand already: that is news as well.
+    let mut seen = None;
+    if endpoint.router().is_some() {
         console.say("Building I2P tunnels; after the start of a router this takes some minutes.");
     }
     while let Some(state) = endpoint.router_changed(seen.as_ref()).await {

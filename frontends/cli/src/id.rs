@@ -72,12 +72,23 @@ pub(crate) fn path(args: &TalkArgs) -> Result<PathBuf, Failure> {
 }
 
 fn default_path() -> Result<PathBuf, Failure> {
-    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    var("BURDOCK_IDENTITY")
-        .or_else(|| var("XDG_DATA_HOME").map(|data| data.join("burdock/identity")))
-        .or_else(|| var("HOME").map(|home| home.join(".local/share/burdock/identity")))
-        .or_else(|| var("APPDATA").map(|data| data.join("burdock").join("identity")))
-        .ok_or_else(|| Failure::local("there is no home directory to keep an identity in; set BURDOCK_IDENTITY"))
+    match variable("BURDOCK_IDENTITY") {
+        Some(path) => Ok(path),
+        None => Ok(data_folder()?.join("identity")),
+    }
+}
+
+/// Where this user's files of ours lie.
+pub(crate) fn data_folder() -> Result<PathBuf, Failure> {
+    variable("XDG_DATA_HOME")
+        .or_else(|| variable("HOME").map(|home| home.join(".local/share")))
+        .or_else(|| variable("APPDATA"))
+        .map(|data| data.join("burdock"))
+        .ok_or_else(|| Failure::local("there is no home directory to keep files in; set XDG_DATA_HOME"))
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn fresh() -> Result<Identity, Failure> {

@@ -27,7 +27,8 @@ pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failur
     let policy = policy(&args, invite.as_ref())?;
     let identity = id::choose(&args.talk, console)?;
     let max_message = args.talk.preset.config().limits.max_message as usize;
-    let endpoint = i2p::open(&args.talk, args.talk.preset.config(), args.bind, None, identity).await?;
+    let opened = i2p::open(&args.talk, args.talk.preset.config(), args.bind, None, identity, console).await?;
+    let endpoint = opened.endpoint.clone();
     endpoint.set_accept(policy);
     if endpoint.local_addr().is_some() {
         announce(&args, &endpoint, None, invite.as_ref(), console)?;
@@ -43,7 +44,7 @@ pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failur
         }) => told.map(|()| 0),
         () = asked_to_stop() => Ok(INTERRUPTED),
     };
-    endpoint.shutdown().await;
+    opened.shutdown().await;
     result
 }
 

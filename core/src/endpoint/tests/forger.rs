@@ -21,6 +21,8 @@ pub(crate) struct Forger {
     pub(crate) addr: SocketAddr,
     pub(crate) half: u64,
     pub(crate) dial_no: u32,
+    /// The class that it dials as.
+    pub(crate) class: Class,
     /// What it dials and answers with.
     pub(crate) invite: ([u8; 8], [u8; 32]),
     pub(crate) limits: PeerLimits,
@@ -55,7 +57,19 @@ impl Forger {
         let addr = SocketAddr::from(([10, 0, 0, n], 1000));
         let index = u32::from(n) << 16;
         let (invite, limits) = (([0; 8], [0; 32]), our_limits(&Limits::default()));
-        Self { identity, key, addr, half: u64::from(n), dial_no: 0, invite, limits, renews: 0, index, secret: 0 }
+        Self {
+            identity,
+            key,
+            addr,
+            half: u64::from(n),
+            dial_no: 0,
+            class: Class::Open,
+            invite,
+            limits,
+            renews: 0,
+            index,
+            secret: 0,
+        }
     }
 
     pub(crate) fn link(&self) -> Link {
@@ -99,7 +113,7 @@ impl Forger {
             limits: self.limits.clone(),
             keep_s: None,
         };
-        let header = InitHeader { class: Class::Open, transport, sender: self.index };
+        let header = InitHeader { class: self.class, transport, sender: self.index };
         let mut payload = Vec::new();
         hello.encode(if transport.is_stream() { 0 } else { INIT_PAYLOAD_LEN }, &mut payload);
         let mut packet = Vec::new();

@@ -6,6 +6,7 @@ mod dial;
 mod door;
 mod forger;
 mod handshake;
+mod hidden;
 mod interplay;
 mod invite;
 mod limits;

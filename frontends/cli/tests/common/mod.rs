@@ -17,8 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn burdock(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_burdock"));
-    command.args(args).env_remove("BURDOCK_IDENTITY").env_remove("BURDOCK_LOG").env("NO_COLOR", "1");
+    closed_off(command.args(args));
     command
+}
+
+/// Nothing of whoever runs the tests, and no I2P router: a real one would join the public network.
+fn closed_off(command: &mut Command) {
+    command.env_remove("BURDOCK_IDENTITY").env_remove("BURDOCK_LOG").env("NO_COLOR", "1").env("BURDOCK_I2PD", "");
 }
 
 /// Runs to the end with nothing on standard input.
@@ -56,7 +61,12 @@ impl Talker {
         if let Some(namespace) = namespace {
             command = Command::new("ip");
             command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_burdock")]).args(args);
+            closed_off(&mut command);
         }
+        Self::spawn(command)
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child =
             command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();

@@ -1,0 +1,166 @@
+//! A SAM bridge on loopback without any router behind it, which works or fails as told. Its sessions reach each other.
+
+use core::net::SocketAddr;
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use burdock_core::PrivateDestination;
+
+/// How the bridge does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    /// As a router's.
+    Works,
+    /// Nobody listens.
+    Refuses,
+    /// It takes connections and says nothing.
+    Hangs,
+    /// It says what is no SAM.
+    Lies,
+    /// It says hello and hangs up.
+    Dies,
+}
+
+/// The bridge. Its threads end with the process.
+pub struct Bridge {
+    /// Where it listens, or would.
+    pub addr: SocketAddr,
+}
+
+#[derive(Default)]
+struct Network {
+    /// The private destination of each session, by its id.
+    sessions: HashMap<String, PrivateDestination>,
+    /// Streams that wait for a caller, with the session that they belong to.
+    waiting: Vec<(String, TcpStream)>,
+    /// How many destinations were made.
+    made: u32,
+}
+
+impl Bridge {
+    /// Listens on a port of its own.
+    ///
+    /// # Panics
+    /// When loopback has no port.
+    #[must_use]
+    pub fn new(mood: Mood) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        if mood != Mood::Refuses {
+            let network = Arc::new(Mutex::new(Network::default()));
+            thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    let network = Arc::clone(&network);
+                    // An error is a client that hung up.
+                    thread::spawn(move || serve(mood, &network, stream).unwrap_or_default());
+                }
+            });
+        }
+        Self { addr }
+    }
+}
+
+fn serve(mood: Mood, network: &Mutex<Network>, mut stream: TcpStream) -> io::Result<()> {
+    match mood {
+        Mood::Lies => return stream.write_all(b"HTTP/1.1 200 RESULT=OK\r\n\r\n"),
+        Mood::Works | Mood::Dies => {}
+        Mood::Hangs | Mood::Refuses => return io::copy(&mut stream, &mut io::sink()).map(drop),
+    }
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    let mut control = None;
+    while lines.read_line(&mut line)? > 0 {
+        let value = |name: &str| {
+            let value = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            value.unwrap_or_default().to_owned()
+        };
+        let words: Vec<&str> = line.split_whitespace().take(2).collect();
+        let answer = match words[..] {
+            ["HELLO", _] => "HELLO REPLY RESULT=OK VERSION=3.1\n".to_owned(),
+            ["SESSION", _] => {
+                let answer = create(network, &value("ID"), &value("DESTINATION"));
+                control = Some(value("ID"));
+                answer
+            }
+            ["NAMING", _] => naming(network, control.as_deref().unwrap_or_default()),
+            ["STREAM", "ACCEPT"] => {
+                stream.write_all(b"STREAM STATUS RESULT=OK\n")?;
+                lock(network).waiting.push((value("ID"), stream));
+                return Ok(());
+            }
+            ["STREAM", "CONNECT"] => {
+                return match callee(network, &value("ID"), &value("DESTINATION")) {
+                    Some((peer, from)) => join(stream, lines, peer, &from),
+                    None => stream.write_all(b"STREAM STATUS RESULT=CANT_REACH_PEER\n"),
+                };
+            }
+            _ => return Ok(()),
+        };
+        stream.write_all(answer.as_bytes())?;
+        if mood == Mood::Dies {
+            return Ok(());
+        }
+        line.clear();
+    }
+    if let Some(id) = control {
+        let mut network = lock(network);
+        network.sessions.remove(&id);
+        network.waiting.retain(|(of, _)| *of != id);
+    }
+    Ok(())
+}
+
+fn lock(network: &Mutex<Network>) -> std::sync::MutexGuard<'_, Network> {
+    network.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A destination's 384 bytes of keys, its certificate for Ed25519, and private keys that nobody uses.
+fn private_text(n: u32) -> String {
+    let keys: String = format!("{n:08}").chars().cycle().take(512).collect();
+    format!("{keys}BQAEAAcA{}", "A".repeat(388))
+}
+
+fn create(network: &Mutex<Network>, id: &str, destination: &str) -> String {
+    let mut network = lock(network);
+    network.made += 1;
+    let text = if destination == "TRANSIENT" { private_text(network.made) } else { destination.to_owned() };
+    let Ok(private) = PrivateDestination::from_text(&text) else {
+        return "SESSION STATUS RESULT=INVALID_KEY\n".to_owned();
+    };
+    network.sessions.insert(id.to_owned(), private);
+    format!("SESSION STATUS RESULT=OK DESTINATION={text}\n")
+}
+
+fn naming(network: &Mutex<Network>, id: &str) -> String {
+    match lock(network).sessions.get(id) {
+        Some(private) => format!("NAMING REPLY RESULT=OK NAME=ME VALUE={}\n", private.public()),
+        None => "NAMING REPLY RESULT=INVALID_KEY NAME=ME\n".to_owned(),
+    }
+}
+
+/// A stream that waits at that destination, and who calls.
+fn callee(network: &Mutex<Network>, caller: &str, destination: &str) -> Option<(TcpStream, String)> {
+    let mut network = lock(network);
+    let from = network.sessions.get(caller)?.public().to_string();
+    let (id, _) = network.sessions.iter().find(|(_, private)| private.public().as_str() == destination)?;
+    let at = network.waiting.iter().position(|(of, _)| of == id)?;
+    Some((network.waiting.remove(at).1, from))
+}
+
+fn join(mut caller: TcpStream, mut calls: BufReader<TcpStream>, mut callee: TcpStream, from: &str) -> io::Result<()> {
+    callee.write_all(format!("{from}\n").as_bytes())?;
+    caller.write_all(b"STREAM STATUS RESULT=OK\n")?;
+    let (mut back, mut forth) = (callee.try_clone()?, callee);
+    thread::spawn(move || copy(&mut back, &mut caller));
+    copy(&mut calls, &mut forth);
+    Ok(())
+}
+
+/// To the end of either: I2P knows no half of a stream.
+fn copy(from: &mut impl Read, to: &mut TcpStream) {
+    let _ = io::copy(from, to);
+    let _ = to.shutdown(Shutdown::Both);
+}
