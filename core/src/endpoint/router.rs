@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::config::{self, Transport};
 use crate::door::Source;
 use crate::io::{Action, RouterState, SessionId, StreamId};
-use crate::sam::{Destination, Happened, PrivateDestination, SamError, SamId, Socket};
+use crate::sam::{Destination, Happened, MAX_LINE, PrivateDestination, SamError, SamId, Socket, Step};
 use crate::time::Time;
 
 /// Streams that wait for callers. More than one, so that a second caller finds one while the first is handed over.
@@ -34,9 +34,10 @@ const UNREACHABLE: usize = 2;
 
 /// The SAM session's life.
 enum Life {
-    /// There is none; the next is begun then.
+    /// There is none; the next is begun then, and in haste not before `let_go`.
     Down {
         until: Time,
+        let_go: Time,
     },
     /// Asked for on this socket.
     Opening {
@@ -56,12 +57,14 @@ enum Life {
 enum Purpose {
     Control,
     Dial { session: SessionId, to: Destination },
-    Accept,
+    Accept { since: Time },
 }
 
 struct Sam {
     socket: Socket,
     purpose: Purpose,
+    /// The step that the deadline is for.
+    step: Step,
     /// When the router owes the answer that is waited for.
     deadline: Option<Time>,
 }
@@ -84,7 +87,7 @@ pub(crate) struct Router {
 impl Router {
     pub(crate) fn new() -> Self {
         Self {
-            life: Life::Down { until: Time::ZERO },
+            life: Life::Down { until: Time::ZERO, let_go: Time::ZERO },
             identity: None,
             sockets: BTreeMap::new(),
             retries: 0,
@@ -100,13 +103,13 @@ impl Router {
     }
 
     fn accepts(&self) -> usize {
-        self.sockets.values().filter(|sam| matches!(sam.purpose, Purpose::Accept)).count()
+        self.sockets.values().filter(|sam| matches!(sam.purpose, Purpose::Accept { .. })).count()
     }
 
     /// When something is to be done, and nothing has happened.
     fn next(&self, config: &config::I2p) -> Option<Time> {
         let own = match self.life {
-            Life::Down { until } => Some(until),
+            Life::Down { until, .. } => Some(until),
             Life::Opening { .. } => None,
             Life::Standing { .. } => (config.accept && self.accepts() < ACCEPTS).then_some(self.accept_at),
         };
@@ -127,12 +130,24 @@ impl Shared {
         Some(self.open_sam(now, socket, purpose, Source::of_destination(to)))
     }
 
+    /// Whether a destination is our own, as far as is known. Routers do not bear a stream to oneself.
+    pub(crate) fn is_own_destination(&self, to: &Destination) -> bool {
+        self.router.as_ref().and_then(Router::address).is_some_and(|address| address.is_same(to))
+    }
+
+    /// A peer proved itself over I2P: the SAM session works.
+    pub(crate) fn reached_over_i2p(&mut self) {
+        if let Some(router) = &mut self.router {
+            router.unreachable.clear();
+        }
+    }
+
     fn open_sam(&mut self, now: Time, socket: Socket, purpose: Purpose, source: Source) -> StreamId {
         let stream = self.next_stream();
-        let deadline = socket.patience().map(|patience| now + patience);
+        let (step, deadline) = (socket.step(), socket.patience().map(|patience| now + patience));
         self.streams.insert_sam(now, stream, source);
         if let (Some(router), Some(config)) = (&mut self.router, &self.config.i2p) {
-            router.sockets.insert(stream, Sam { socket, purpose, deadline });
+            router.sockets.insert(stream, Sam { socket, purpose, step, deadline });
             let to = config.bridge;
             self.act(Action::OpenStream { stream, to });
         }
@@ -198,8 +213,8 @@ impl Endpoint {
 
     /// Skips the wait for the router.
     pub(super) fn hurry_router(&mut self, now: Time) {
-        if let Some(Router { life: Life::Down { until }, .. }) = &mut self.shared.router {
-            *until = now.min(*until);
+        if let Some(Router { life: Life::Down { until, let_go }, .. }) = &mut self.shared.router {
+            *until = now.max(*let_go).min(*until);
         }
         self.tend_router(now);
     }
@@ -209,7 +224,7 @@ impl Endpoint {
         let shared = &mut self.shared;
         let (Some(router), Some(config)) = (&mut shared.router, &shared.config.i2p) else { return };
         match &router.life {
-            Life::Down { until } if *until <= now => {
+            Life::Down { until, .. } if *until <= now => {
                 let id = format!("burdock{:016x}", shared.random.half()).parse::<SamId>().expect("letters and digits");
                 let socket = Socket::control(id.clone(), router.identity.clone(), config.tunnels);
                 let control = shared.open_sam(now, socket, Purpose::Control, Source::of(config_ip(shared)));
@@ -220,7 +235,8 @@ impl Endpoint {
             Life::Standing { id, .. } if config.accept && router.accept_at <= now => {
                 let (id, ip) = (id.clone(), config.bridge.ip());
                 for _ in router.accepts()..ACCEPTS {
-                    shared.open_sam(now, Socket::accept(id.clone()), Purpose::Accept, Source::of(ip));
+                    let purpose = Purpose::Accept { since: now };
+                    shared.open_sam(now, Socket::accept(id.clone()), purpose, Source::of(ip));
                 }
             }
             _ => {}
@@ -245,10 +261,16 @@ impl Endpoint {
     fn write_sam(&mut self, now: Time, stream: StreamId) {
         let shared = &mut self.shared;
         let Some(sam) = shared.router.as_mut().and_then(|router| router.sockets.get_mut(&stream)) else { return };
-        if let Some(command) = sam.socket.command() {
+        // A router that asks for signs of life and reads none gets no memory for them.
+        let reads = shared.streams.unwritten_lines(stream) <= MAX_LINE;
+        if let Some(command) = sam.socket.command().filter(|_| reads) {
             shared.streams.push_line(stream, &command);
         }
-        sam.deadline = sam.socket.patience().map(|patience| now + patience);
+        // A piece of an answer buys no time.
+        if sam.step != sam.socket.step() {
+            sam.step = sam.socket.step();
+            sam.deadline = sam.socket.patience().map(|patience| now + patience);
+        }
         self.set_router_timer();
     }
 
@@ -304,7 +326,7 @@ impl Endpoint {
                 self.tend_router(now);
                 self.wake_dials(now, None);
             }
-            Happened::Accepting => router.accept_retries = 0,
+            Happened::Accepting => {}
             Happened::StreamOpen => {
                 let Some(Sam { purpose: Purpose::Dial { session, .. }, .. }) = router.sockets.remove(&stream) else {
                     return;
@@ -315,6 +337,8 @@ impl Endpoint {
             Happened::Accepted { from } => {
                 let own = router.address().is_some_and(|address| address.is_same(&from));
                 router.sockets.remove(&stream);
+                // A router that lets only one wait had refused the others.
+                (router.accept_at, router.accept_retries) = (now, 0);
                 if own {
                     shared.close_stream(stream);
                 } else {
@@ -347,7 +371,10 @@ impl Endpoint {
                 let code = error.code();
                 self.with_session(now, session, |session, shared| session.on_i2p_failed(now, shared, stream, code));
             }
-            Purpose::Accept => {
+            Purpose::Accept { since } => {
+                if error.step() == Step::Waiting && since + PROVED_SOUND <= now {
+                    router.accept_retries = 0;
+                }
                 let retries = router.accept_retries;
                 router.accept_retries = retries.saturating_add(1);
                 let at = now + wait(&mut self.shared, retries);
@@ -396,7 +423,7 @@ impl Endpoint {
         let orphans = core::mem::take(&mut router.sockets);
         let wait = wait(&mut self.shared, retries).max(LET_GO);
         if let Some(router) = &mut self.shared.router {
-            router.life = Life::Down { until: now + wait };
+            router.life = Life::Down { until: now + wait, let_go: now + LET_GO };
         }
         let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.shared.tell_router(RouterState::Down { code: Code::SamDown, retry_in_ms });
