@@ -195,6 +195,10 @@ impl Hub {
     /// Dials a link. Returns the conversation, that which there is already with this peer too.
     pub(crate) fn connect(self: &Arc<Self>, link: &str) -> Result<u64, Refused> {
         let link: Link = link.parse()?;
+        // It would be refused when it is used, and the link before would be gone.
+        if self.endpoint.local_addr().is_none() && link.host.is_some() {
+            return Err(ConnectError::Direct.into());
+        }
         let mut state = self.lock();
         let same = |room: &&mut Room| room.peer == link.key;
         if let Some(room) = state.rooms.values_mut().find(same).filter(|room| !room.is_over()) {
@@ -500,7 +504,7 @@ mod tests {
     use std::time::Duration;
 
     use burdock_tokio::update::State as Stage;
-    use burdock_tokio::{AcceptPolicy, Config, Identity};
+    use burdock_tokio::{AcceptPolicy, Config, I2p, Identity};
 
     use super::*;
 
@@ -533,6 +537,24 @@ mod tests {
         }
         let shown = hub.lock().rooms[&room].whole().entries.iter().filter(|entry| entry.from == Who::Peer).count();
         assert_eq!(shown, 100);
+        hub.stop();
+    }
+
+    // Mutation: leaving out the look at the host in `connect` makes this fail.
+    #[tokio::test]
+    async fn t4_an_anonymous_chat_keeps_no_link_with_a_direct_address() {
+        let i2p = Some(I2p { bridge: "127.0.0.1:9".parse().unwrap(), ..I2p::default() });
+        let config = Config { i2p, ..crate::config() };
+        let endpoint = Endpoint::anonymous(config, Identity::from_bytes([1; 32]), None).await.unwrap();
+        let key = Identity::from_bytes([2; 32]).public_key();
+        let destination = format!("{}.b32.i2p", "a".repeat(52)).parse().ok();
+        let hidden = Link { key, host: None, udp_port: None, tcp_port: None, i2p: destination, invite: None };
+        let door = Door::new(AcceptPolicy::nobody(), Link { i2p: None, ..hidden.clone() }, "Nobody.");
+        let hub = Hub::new(endpoint, door);
+        let room = hub.connect(&hidden.to_string()).unwrap();
+        let direct = Link::direct(key, "192.0.2.1:4000".parse().unwrap());
+        assert!(matches!(hub.connect(&direct.to_string()), Err(Refused::Connect(ConnectError::Direct))));
+        assert_eq!(hub.lock().rooms[&room].link.as_ref(), Some(&hidden));
         hub.stop();
     }
 
