@@ -69,11 +69,58 @@ struct Sam {
     deadline: Option<Time>,
 }
 
+/// All that speak SAM. There may be thousands, and each packet asks for the next deadline.
+#[derive(Default)]
+struct Sockets {
+    by_stream: BTreeMap<StreamId, Sam>,
+    deadlines: BTreeSet<(Time, StreamId)>,
+    /// Those that wait for callers.
+    accepts: usize,
+}
+
+impl Sockets {
+    fn insert(&mut self, stream: StreamId, sam: Sam) {
+        self.accepts += usize::from(sam.accepts());
+        self.deadlines.extend(sam.deadline.map(|at| (at, stream)));
+        self.by_stream.insert(stream, sam);
+    }
+
+    fn get_mut(&mut self, stream: StreamId) -> Option<&mut Sam> {
+        self.by_stream.get_mut(&stream)
+    }
+
+    fn remove(&mut self, stream: StreamId) -> Option<Sam> {
+        let sam = self.by_stream.remove(&stream)?;
+        self.accepts -= usize::from(sam.accepts());
+        if let Some(at) = sam.deadline {
+            self.deadlines.remove(&(at, stream));
+        }
+        Some(sam)
+    }
+
+    /// The socket has got on, and a step has a deadline of its own. A piece of an answer buys no time.
+    fn came_on(&mut self, now: Time, stream: StreamId) {
+        let Some(sam) = self.by_stream.get_mut(&stream).filter(|sam| sam.step != sam.socket.step()) else { return };
+        sam.step = sam.socket.step();
+        let before = core::mem::replace(&mut sam.deadline, sam.socket.patience().map(|patience| now + patience));
+        if let Some(at) = before {
+            self.deadlines.remove(&(at, stream));
+        }
+        self.deadlines.extend(sam.deadline.map(|at| (at, stream)));
+    }
+}
+
+impl Sam {
+    const fn accepts(&self) -> bool {
+        matches!(self.purpose, Purpose::Accept { .. })
+    }
+}
+
 pub(crate) struct Router {
     life: Life,
     /// What makes our destination ours. From the application, or from the first SAM session.
     identity: Option<Arc<PrivateDestination>>,
-    sockets: BTreeMap<StreamId, Sam>,
+    sockets: Sockets,
     /// Waits since a session proved sound.
     retries: u32,
     /// When streams may wait for callers again, and how often in a row that failed.
@@ -89,7 +136,7 @@ impl Router {
         Self {
             life: Life::Down { until: Time::ZERO, let_go: Time::ZERO },
             identity: None,
-            sockets: BTreeMap::new(),
+            sockets: Sockets::default(),
             retries: 0,
             accept_at: Time::ZERO,
             accept_retries: 0,
@@ -102,18 +149,14 @@ impl Router {
         if let Life::Standing { address, .. } = &self.life { Some(address) } else { None }
     }
 
-    fn accepts(&self) -> usize {
-        self.sockets.values().filter(|sam| matches!(sam.purpose, Purpose::Accept { .. })).count()
-    }
-
     /// When something is to be done, and nothing has happened.
     fn next(&self, config: &config::I2p) -> Option<Time> {
         let own = match self.life {
             Life::Down { until, .. } => Some(until),
             Life::Opening { .. } => None,
-            Life::Standing { .. } => (config.accept && self.accepts() < ACCEPTS).then_some(self.accept_at),
+            Life::Standing { .. } => (config.accept && self.sockets.accepts < ACCEPTS).then_some(self.accept_at),
         };
-        self.sockets.values().filter_map(|sam| sam.deadline).chain(own).min()
+        self.sockets.deadlines.first().map(|(at, _)| *at).into_iter().chain(own).min()
     }
 }
 
@@ -157,7 +200,7 @@ impl Shared {
     /// A stream was let go of.
     pub(super) fn forget_sam(&mut self, stream: StreamId) {
         if let Some(router) = &mut self.router {
-            router.sockets.remove(&stream);
+            router.sockets.remove(stream);
         }
     }
 
@@ -195,14 +238,10 @@ impl Endpoint {
     /// Does what is due at the router.
     pub(super) fn on_router_timer(&mut self, now: Time) {
         let Some(router) = &self.shared.router else { return };
-        let late: Vec<StreamId> = router
-            .sockets
-            .iter()
-            .filter(|(_, sam)| sam.deadline.is_some_and(|at| at <= now))
-            .map(|(stream, _)| *stream)
-            .collect();
+        let late: Vec<StreamId> =
+            router.sockets.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, stream)| *stream).collect();
         for stream in late {
-            let sam = self.shared.router.as_mut().and_then(|router| router.sockets.remove(&stream));
+            let sam = self.shared.router.as_mut().and_then(|router| router.sockets.remove(stream));
             let Some(sam) = sam else { continue };
             self.shared.close_stream(stream);
             let error = SamError::TimedOut { step: sam.socket.step() };
@@ -234,7 +273,7 @@ impl Endpoint {
             }
             Life::Standing { id, .. } if config.accept && router.accept_at <= now => {
                 let (id, ip) = (id.clone(), config.bridge.ip());
-                for _ in router.accepts()..ACCEPTS {
+                for _ in router.sockets.accepts..ACCEPTS {
                     let purpose = Purpose::Accept { since: now };
                     shared.open_sam(now, Socket::accept(id.clone()), purpose, Source::of(ip));
                 }
@@ -252,7 +291,7 @@ impl Endpoint {
     }
 
     pub(super) fn on_sam_opened(&mut self, now: Time, stream: StreamId) {
-        let Some(sam) = self.shared.router.as_mut().and_then(|router| router.sockets.get_mut(&stream)) else { return };
+        let Some(sam) = self.shared.router.as_mut().and_then(|router| router.sockets.get_mut(stream)) else { return };
         sam.socket.opened();
         self.write_sam(now, stream);
     }
@@ -260,16 +299,14 @@ impl Endpoint {
     /// Writes the command that is due, whole, as routers lose what comes in pieces.
     fn write_sam(&mut self, now: Time, stream: StreamId) {
         let shared = &mut self.shared;
-        let Some(sam) = shared.router.as_mut().and_then(|router| router.sockets.get_mut(&stream)) else { return };
+        let Some(sam) = shared.router.as_mut().and_then(|router| router.sockets.get_mut(stream)) else { return };
         // A router that asks for signs of life and reads none gets no memory for them.
         let reads = shared.streams.unwritten_lines(stream) <= MAX_LINE;
         if let Some(command) = sam.socket.command().filter(|_| reads) {
             shared.streams.push_line(stream, &command);
         }
-        // A piece of an answer buys no time.
-        if sam.step != sam.socket.step() {
-            sam.step = sam.socket.step();
-            sam.deadline = sam.socket.patience().map(|patience| now + patience);
+        if let Some(router) = &mut shared.router {
+            router.sockets.came_on(now, stream);
         }
         self.set_router_timer();
     }
@@ -277,7 +314,7 @@ impl Endpoint {
     /// Bytes came on a stream that speaks SAM.
     pub(super) fn on_sam_data(&mut self, now: Time, stream: StreamId, mut data: &mut [u8]) {
         loop {
-            let sam = self.shared.router.as_mut().and_then(|router| router.sockets.get_mut(&stream));
+            let sam = self.shared.router.as_mut().and_then(|router| router.sockets.get_mut(stream));
             let Some(sam) = sam else {
                 // Handed over: what follows are packets.
                 if !data.is_empty() && self.shared.streams.owner(stream).is_some_and(|it| it != StreamOwner::Closing) {
@@ -300,7 +337,7 @@ impl Endpoint {
 
     /// The stream ended while it spoke SAM.
     pub(super) fn on_sam_ended(&mut self, now: Time, stream: StreamId) {
-        let sam = self.shared.router.as_mut().and_then(|router| router.sockets.remove(&stream));
+        let sam = self.shared.router.as_mut().and_then(|router| router.sockets.remove(stream));
         let Some(mut sam) = sam else { return };
         match sam.socket.ended() {
             Happened::Failed(error) => self.on_sam_failed(now, stream, sam.purpose, &error),
@@ -328,7 +365,7 @@ impl Endpoint {
             }
             Happened::Accepting => {}
             Happened::StreamOpen => {
-                let Some(Sam { purpose: Purpose::Dial { session, .. }, .. }) = router.sockets.remove(&stream) else {
+                let Some(Sam { purpose: Purpose::Dial { session, .. }, .. }) = router.sockets.remove(stream) else {
                     return;
                 };
                 shared.streams.hand_over_dialled(stream, session);
@@ -336,7 +373,7 @@ impl Endpoint {
             }
             Happened::Accepted { from } => {
                 let own = router.address().is_some_and(|address| address.is_same(&from));
-                router.sockets.remove(&stream);
+                router.sockets.remove(stream);
                 // A router that lets only one wait had refused the others.
                 (router.accept_at, router.accept_retries) = (now, 0);
                 if own {
@@ -351,7 +388,7 @@ impl Endpoint {
                 self.tend_router(now);
             }
             Happened::Failed(error) => {
-                let Some(sam) = router.sockets.remove(&stream) else { return };
+                let Some(sam) = router.sockets.remove(stream) else { return };
                 shared.close_stream(stream);
                 self.on_sam_failed(now, stream, sam.purpose, &error);
             }
@@ -427,7 +464,7 @@ impl Endpoint {
         }
         let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.shared.tell_router(RouterState::Down { code: Code::SamDown, retry_in_ms });
-        for (stream, sam) in orphans {
+        for (stream, sam) in orphans.by_stream {
             self.shared.close_stream(stream);
             if let Purpose::Dial { session, .. } = sam.purpose {
                 self.with_session(now, session, |session, shared| {
