@@ -209,7 +209,7 @@ impl Endpoint {
             return Err(ConnectError::Full);
         }
         let direct = link.host.is_some() && (link.udp_port.is_some() || link.tcp_port.is_some());
-        if direct && self.shared.config.class == Class::Anonymous {
+        if link.host.is_some() && self.shared.config.class == Class::Anonymous {
             return Err(ConnectError::Direct);
         }
         if !direct && (link.i2p.is_none() || self.shared.router.is_none()) {
@@ -221,9 +221,15 @@ impl Endpoint {
         let id = self.shared.next_session();
         let half = self.half_told(now, &link.key).unwrap_or_else(|| self.shared.random.half());
         self.told.forget(&link.key);
-        let session = Session::dial(now, &mut self.shared, id, half, link.clone());
+        let mut link = link.clone();
+        if !direct {
+            // A host that cannot be dialled is not looked up either.
+            link.host = None;
+        }
+        let key = link.key;
+        let session = Session::dial(now, &mut self.shared, id, half, link);
         self.sessions.insert(id, session);
-        self.by_key.insert(link.key, id);
+        self.by_key.insert(key, id);
         self.settle(now, id);
         Ok(id)
     }

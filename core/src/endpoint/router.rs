@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::config::{self, Transport};
 use crate::door::Source;
 use crate::io::{Action, RouterState, SessionId, StreamId};
-use crate::sam::{Destination, Happened, PrivateDestination, SamError, SamId, Socket};
+use crate::sam::{Destination, Happened, MAX_LINE, PrivateDestination, SamError, SamId, Socket, Step};
 use crate::time::Time;
 
 /// Streams that wait for callers. More than one, so that a second caller finds one while the first is handed over.
@@ -42,10 +42,10 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// The SAM session's life.
 enum Life {
-    /// There is none; the next is begun `until` then, and before `earliest` not even by wish.
+    /// There is none; the next is begun then, and in haste not before `let_go`.
     Down {
-        earliest: Time,
         until: Time,
+        let_go: Time,
     },
     /// Asked for on this socket.
     Opening {
@@ -65,28 +65,75 @@ enum Life {
 enum Purpose {
     Control,
     Dial { session: SessionId, to: Destination },
-    Accept,
+    Accept { since: Time },
 }
 
 struct Sam {
     socket: Socket,
     purpose: Purpose,
+    /// The step that the deadline is for.
+    step: Step,
     /// When the router owes the answer that is waited for.
     deadline: Option<Time>,
+}
+
+/// All that speak SAM. There may be thousands, and each packet asks for the next deadline.
+#[derive(Default)]
+struct Sockets {
+    by_stream: BTreeMap<StreamId, Sam>,
+    deadlines: BTreeSet<(Time, StreamId)>,
+    /// Those that wait for callers.
+    accepts: usize,
+}
+
+impl Sockets {
+    fn insert(&mut self, stream: StreamId, sam: Sam) {
+        self.accepts += usize::from(sam.accepts());
+        self.deadlines.extend(sam.deadline.map(|at| (at, stream)));
+        self.by_stream.insert(stream, sam);
+    }
+
+    fn get_mut(&mut self, stream: StreamId) -> Option<&mut Sam> {
+        self.by_stream.get_mut(&stream)
+    }
+
+    fn remove(&mut self, stream: StreamId) -> Option<Sam> {
+        let sam = self.by_stream.remove(&stream)?;
+        self.accepts -= usize::from(sam.accepts());
+        if let Some(at) = sam.deadline {
+            self.deadlines.remove(&(at, stream));
+        }
+        Some(sam)
+    }
+
+    /// The socket has got on, and a step has a deadline of its own. A piece of an answer buys no time.
+    fn came_on(&mut self, now: Time, stream: StreamId) {
+        let Some(sam) = self.by_stream.get_mut(&stream).filter(|sam| sam.step != sam.socket.step()) else { return };
+        sam.step = sam.socket.step();
+        let before = core::mem::replace(&mut sam.deadline, sam.socket.patience().map(|patience| now + patience));
+        if let Some(at) = before {
+            self.deadlines.remove(&(at, stream));
+        }
+        self.deadlines.extend(sam.deadline.map(|at| (at, stream)));
+    }
+}
+
+impl Sam {
+    const fn accepts(&self) -> bool {
+        matches!(self.purpose, Purpose::Accept { .. })
+    }
 }
 
 pub(crate) struct Router {
     life: Life,
     /// What makes our destination ours. From the application, or from the first SAM session.
     identity: Option<Arc<PrivateDestination>>,
-    sockets: BTreeMap<StreamId, Sam>,
+    sockets: Sockets,
     /// Waits since a session proved sound.
     retries: u32,
     /// When streams may wait for callers again, and how often in a row that failed.
     accept_at: Time,
     accept_retries: u32,
-    /// When a stream last began to wait for a caller.
-    accepting_since: Time,
     /// Destinations that this session did not reach, as long as it reached none.
     unreachable: BTreeSet<Destination>,
     /// When the first stream of this session came to nothing in silence, as long as no peer answered.
@@ -99,13 +146,12 @@ pub(crate) struct Router {
 impl Router {
     pub(crate) fn new() -> Self {
         Self {
-            life: Life::Down { earliest: Time::ZERO, until: Time::ZERO },
+            life: Life::Down { until: Time::ZERO, let_go: Time::ZERO },
             identity: None,
-            sockets: BTreeMap::new(),
+            sockets: Sockets::default(),
             retries: 0,
             accept_at: Time::ZERO,
             accept_retries: 0,
-            accepting_since: Time::ZERO,
             unreachable: BTreeSet::new(),
             silent_since: None,
             silent: false,
@@ -117,18 +163,14 @@ impl Router {
         if let Life::Standing { address, .. } = &self.life { Some(address) } else { None }
     }
 
-    fn accepts(&self) -> usize {
-        self.sockets.values().filter(|sam| matches!(sam.purpose, Purpose::Accept)).count()
-    }
-
     /// When something is to be done, and nothing has happened.
     fn next(&self, config: &config::I2p) -> Option<Time> {
         let own = match self.life {
             Life::Down { until, .. } => Some(until),
             Life::Opening { .. } => None,
-            Life::Standing { .. } => (config.accept && self.accepts() < ACCEPTS).then_some(self.accept_at),
+            Life::Standing { .. } => (config.accept && self.sockets.accepts < ACCEPTS).then_some(self.accept_at),
         };
-        self.sockets.values().filter_map(|sam| sam.deadline).chain(own).min()
+        self.sockets.deadlines.first().map(|(at, _)| *at).into_iter().chain(own).min()
     }
 }
 
@@ -145,12 +187,24 @@ impl Shared {
         Some(self.open_sam(now, socket, purpose, Source::of_destination(to)))
     }
 
+    /// Whether a destination is our own, as far as is known. Routers do not bear a stream to oneself.
+    pub(crate) fn is_own_destination(&self, to: &Destination) -> bool {
+        self.router.as_ref().and_then(Router::address).is_some_and(|address| address.is_same(to))
+    }
+
+    /// A peer proved itself over I2P: the SAM session works.
+    pub(crate) fn reached_over_i2p(&mut self) {
+        if let Some(router) = &mut self.router {
+            router.unreachable.clear();
+        }
+    }
+
     fn open_sam(&mut self, now: Time, socket: Socket, purpose: Purpose, source: Source) -> StreamId {
         let stream = self.next_stream();
-        let deadline = socket.patience().map(|patience| now + patience);
+        let (step, deadline) = (socket.step(), socket.patience().map(|patience| now + patience));
         self.streams.insert_sam(now, stream, source);
         if let (Some(router), Some(config)) = (&mut self.router, &self.config.i2p) {
-            router.sockets.insert(stream, Sam { socket, purpose, deadline });
+            router.sockets.insert(stream, Sam { socket, purpose, step, deadline });
             let to = config.bridge;
             self.act(Action::OpenStream { stream, to });
         }
@@ -175,7 +229,7 @@ impl Shared {
     /// A stream was let go of.
     pub(super) fn forget_sam(&mut self, stream: StreamId) {
         if let Some(router) = &mut self.router {
-            router.sockets.remove(&stream);
+            router.sockets.remove(stream);
         }
     }
 
@@ -213,14 +267,10 @@ impl Endpoint {
     /// Does what is due at the router.
     pub(super) fn on_router_timer(&mut self, now: Time) {
         let Some(router) = &self.shared.router else { return };
-        let late: Vec<StreamId> = router
-            .sockets
-            .iter()
-            .filter(|(_, sam)| sam.deadline.is_some_and(|at| at <= now))
-            .map(|(stream, _)| *stream)
-            .collect();
+        let late: Vec<StreamId> =
+            router.sockets.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, stream)| *stream).collect();
         for stream in late {
-            let sam = self.shared.router.as_mut().and_then(|router| router.sockets.remove(&stream));
+            let sam = self.shared.router.as_mut().and_then(|router| router.sockets.remove(stream));
             let Some(sam) = sam else { continue };
             self.shared.close_stream(stream);
             let error = SamError::TimedOut { step: sam.socket.step() };
@@ -231,8 +281,8 @@ impl Endpoint {
 
     /// Skips the wait for the router.
     pub(super) fn hurry_router(&mut self, now: Time) {
-        if let Some(Router { life: Life::Down { earliest, until }, .. }) = &mut self.shared.router {
-            *until = now.max(*earliest).min(*until);
+        if let Some(Router { life: Life::Down { until, let_go }, .. }) = &mut self.shared.router {
+            *until = now.max(*let_go).min(*until);
         }
         self.tend_router(now);
     }
@@ -252,8 +302,9 @@ impl Endpoint {
             }
             Life::Standing { id, .. } if config.accept && router.accept_at <= now => {
                 let (id, ip) = (id.clone(), config.bridge.ip());
-                for _ in router.accepts()..ACCEPTS {
-                    shared.open_sam(now, Socket::accept(id.clone()), Purpose::Accept, Source::of(ip));
+                for _ in router.sockets.accepts..ACCEPTS {
+                    let purpose = Purpose::Accept { since: now };
+                    shared.open_sam(now, Socket::accept(id.clone()), purpose, Source::of(ip));
                 }
             }
             _ => {}
@@ -269,7 +320,7 @@ impl Endpoint {
     }
 
     pub(super) fn on_sam_opened(&mut self, now: Time, stream: StreamId) {
-        let Some(sam) = self.shared.router.as_mut().and_then(|router| router.sockets.get_mut(&stream)) else { return };
+        let Some(sam) = self.shared.router.as_mut().and_then(|router| router.sockets.get_mut(stream)) else { return };
         sam.socket.opened();
         self.write_sam(now, stream);
     }
@@ -277,18 +328,22 @@ impl Endpoint {
     /// Writes the command that is due, whole, as routers lose what comes in pieces.
     fn write_sam(&mut self, now: Time, stream: StreamId) {
         let shared = &mut self.shared;
-        let Some(sam) = shared.router.as_mut().and_then(|router| router.sockets.get_mut(&stream)) else { return };
-        if let Some(command) = sam.socket.command() {
+        let Some(sam) = shared.router.as_mut().and_then(|router| router.sockets.get_mut(stream)) else { return };
+        // A router that asks for signs of life and reads none gets no memory for them.
+        let reads = shared.streams.unwritten_lines(stream) <= MAX_LINE;
+        if let Some(command) = sam.socket.command().filter(|_| reads) {
             shared.streams.push_line(stream, &command);
         }
-        sam.deadline = sam.socket.patience().map(|patience| now + patience);
+        if let Some(router) = &mut shared.router {
+            router.sockets.came_on(now, stream);
+        }
         self.set_router_timer();
     }
 
     /// Bytes came on a stream that speaks SAM.
     pub(super) fn on_sam_data(&mut self, now: Time, stream: StreamId, mut data: &mut [u8]) {
         loop {
-            let sam = self.shared.router.as_mut().and_then(|router| router.sockets.get_mut(&stream));
+            let sam = self.shared.router.as_mut().and_then(|router| router.sockets.get_mut(stream));
             let Some(sam) = sam else {
                 // Handed over: what follows are packets.
                 if !data.is_empty() && self.shared.streams.owner(stream).is_some_and(|it| it != StreamOwner::Closing) {
@@ -311,7 +366,7 @@ impl Endpoint {
 
     /// The stream ended while it spoke SAM.
     pub(super) fn on_sam_ended(&mut self, now: Time, stream: StreamId) {
-        let sam = self.shared.router.as_mut().and_then(|router| router.sockets.remove(&stream));
+        let sam = self.shared.router.as_mut().and_then(|router| router.sockets.remove(stream));
         let Some(mut sam) = sam else { return };
         match sam.socket.ended() {
             Happened::Failed(error) => self.on_sam_failed(now, stream, sam.purpose, &error),
@@ -337,9 +392,9 @@ impl Endpoint {
                 self.tend_router(now);
                 self.wake_dials(now, None);
             }
-            Happened::Accepting => router.accepting_since = now,
+            Happened::Accepting => {}
             Happened::StreamOpen => {
-                let Some(Sam { purpose: Purpose::Dial { session, .. }, .. }) = router.sockets.remove(&stream) else {
+                let Some(Sam { purpose: Purpose::Dial { session, .. }, .. }) = router.sockets.remove(stream) else {
                     return;
                 };
                 shared.streams.hand_over_dialled(stream, session);
@@ -347,7 +402,9 @@ impl Endpoint {
             }
             Happened::Accepted { from } => {
                 let own = router.address().is_some_and(|address| address.is_same(&from));
-                router.sockets.remove(&stream);
+                router.sockets.remove(stream);
+                // A router that lets only one wait had refused the others.
+                (router.accept_at, router.accept_retries) = (now, 0);
                 if own {
                     shared.close_stream(stream);
                 } else {
@@ -360,7 +417,7 @@ impl Endpoint {
                 self.tend_router(now);
             }
             Happened::Failed(error) => {
-                let Some(sam) = router.sockets.remove(&stream) else { return };
+                let Some(sam) = router.sockets.remove(stream) else { return };
                 shared.close_stream(stream);
                 self.on_sam_failed(now, stream, sam.purpose, &error);
             }
@@ -380,9 +437,8 @@ impl Endpoint {
                 let code = error.code();
                 self.with_session(now, session, |session, shared| session.on_i2p_failed(now, shared, stream, code));
             }
-            Purpose::Accept => {
-                // That the router said yes is no proof yet that it lets us wait.
-                if router.accepting_since + PROVED_SOUND <= now {
+            Purpose::Accept { since } => {
+                if error.step() == Step::Waiting && since + PROVED_SOUND <= now {
                     router.accept_retries = 0;
                 }
                 let retries = router.accept_retries;
@@ -444,11 +500,11 @@ impl Endpoint {
         let (first, let_go) = if stood { (RENEW_FIRST, LET_GO) } else { (RETRY_FIRST, Duration::ZERO) };
         let wait = wait(&mut self.shared, first, retries);
         if let Some(router) = &mut self.shared.router {
-            router.life = Life::Down { earliest: now + let_go, until: now + wait };
+            router.life = Life::Down { until: now + wait, let_go: now + let_go };
         }
         let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.shared.tell_router(RouterState::Down { code: Code::SamDown, retry_in_ms });
-        for (stream, sam) in orphans {
+        for (stream, sam) in orphans.by_stream {
             self.shared.close_stream(stream);
             if let Purpose::Dial { session, .. } = sam.purpose {
                 self.with_session(now, session, |session, shared| {

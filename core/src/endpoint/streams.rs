@@ -256,6 +256,11 @@ impl Streams {
         pushed
     }
 
+    /// Bytes of lines that were not written yet.
+    pub(crate) fn unwritten_lines(&self, id: StreamId) -> usize {
+        self.streams.get(&id).map_or(0, |stream| stream.lines.len())
+    }
+
     /// Appends a line of the protocol that comes before the packets.
     pub(crate) fn push_line(&mut self, id: StreamId, line: &[u8]) {
         if let Some(stream) = self.streams.get_mut(&id) {

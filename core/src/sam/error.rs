@@ -52,7 +52,8 @@ pub enum Refusal {
 impl Refusal {
     pub(super) fn from_result(result: &str) -> Self {
         match result {
-            "CANT_REACH_PEER" => Self::CantReachPeer,
+            // The Java router's word for a peer that refused is not in the specification.
+            "CANT_REACH_PEER" | "CONNECTION_REFUSED" => Self::CantReachPeer,
             "TIMEOUT" => Self::Timeout,
             "PEER_NOT_FOUND" | "LEASESET_NOT_FOUND" => Self::PeerNotFound,
             "INVALID_ID" => Self::InvalidId,

@@ -52,8 +52,10 @@ pub(crate) struct Attempt {
     /// When the next rung starts.
     pub(super) next_rung: Option<Time>,
     opening: Vec<StreamId>,
-    /// Waits for the I2P router, to dial this. Its time does not run meanwhile.
+    /// Waits for the I2P router, to dial this.
     awaiting: Option<Destination>,
+    /// The link has nothing but a destination: without a router its time does not run.
+    i2p_alone: bool,
     /// Why the attempt fails, if it does: the most telling of what happened.
     pub(super) code: Code,
 }
@@ -91,6 +93,7 @@ impl Session {
             next_rung: None,
             opening: Vec::new(),
             awaiting: None,
+            i2p_alone: link.host.is_none(),
             code: Code::Timeout,
         };
         let i2p = shared.router.is_some();
@@ -190,6 +193,12 @@ impl Session {
 
     /// Asks the router for a stream, now or when it stands.
     fn dial_i2p(&mut self, now: Time, shared: &mut Shared, destination: Destination) {
+        if shared.is_own_destination(&destination) {
+            if let Some(attempt) = self.attempt_mut() {
+                attempt.note(Code::Unreachable);
+            }
+            return;
+        }
         let stream = shared.dial_i2p(now, self.id, &destination);
         let stage = if stream.is_some() { Stage::Opening } else { Stage::Tunnels };
         self.report_stage(shared, Some(Transport::I2p), stage);
@@ -401,9 +410,10 @@ impl Attempt {
         }
     }
 
-    /// Its deadline, unless it waits for what has its own.
+    /// Its deadline, unless it waits for nothing but the router, which has its own.
     pub(super) fn ends_at(&self) -> Option<Time> {
-        self.awaiting.is_none().then_some(self.deadline)
+        let paused = self.i2p_alone && self.awaiting.is_some();
+        (!paused).then_some(self.deadline)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use burdock_tokio::update::UpdateKind;
-use burdock_tokio::{Code, ConnectError, Endpoint, Link, LinkError, SendError, Session, Update, Updates};
+use burdock_tokio::{Code, ConnectError, Endpoint, Link, LinkError, Message, SendError, Session, Update, Updates};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc};
@@ -195,6 +195,10 @@ impl Hub {
     /// Dials a link. Returns the conversation, that which there is already with this peer too.
     pub(crate) fn connect(self: &Arc<Self>, link: &str) -> Result<u64, Refused> {
         let link: Link = link.parse()?;
+        // It would be refused when it is used, and the link before would be gone.
+        if self.endpoint.local_addr().is_none() && link.host.is_some() {
+            return Err(ConnectError::Direct.into());
+        }
         let mut state = self.lock();
         let same = |room: &&mut Room| room.peer == link.key;
         if let Some(room) = state.rooms.values_mut().find(same).filter(|room| !room.is_over()) {
@@ -310,15 +314,17 @@ impl Hub {
             tokio::select! {
                 update = updates.next() => match update {
                     Some(update) => self.on_update(run, &update),
-                    None => break,
+                    // What had arrived by then is still to be shown.
+                    None => {
+                        while let Ok(message) = session.recv().await {
+                            self.on_message(run, &message);
+                        }
+                        break;
+                    }
                 },
                 // Asking for the next message says that the one before is in the view.
                 message = session.recv() => match message {
-                    Ok(message) if message.channel == CHANNEL => {
-                        let text = String::from_utf8_lossy(&message.data).into_owned();
-                        self.add(&mut self.lock(), run.room, Who::Peer, text);
-                    }
-                    Ok(_) => {}
+                    Ok(message) => self.on_message(run, &message),
                     Err(_) => {
                         while let Some(update) = updates.next().await {
                             self.on_update(run, &update);
@@ -356,9 +362,24 @@ impl Hub {
         }
     }
 
+    fn on_message(&self, run: Run, message: &Message) {
+        if message.channel == CHANNEL {
+            let text = String::from_utf8_lossy(&message.data).into_owned();
+            self.add(&mut self.lock(), run.room, Who::Peer, text);
+        }
+    }
+
     fn on_update(&self, run: Run, update: &Update) {
         let state = &mut *self.lock();
         let id = run.room;
+        // An invite is used up whatever becomes of the session.
+        if let UpdateKind::InviteBound { invite } = &update.kind {
+            if state.door.used(invite) {
+                self.endpoint.set_accept(state.door.policy());
+                self.tell_me(state);
+            }
+            return;
+        }
         let Some(room) = state.room(run) else { return };
         match &update.kind {
             UpdateKind::Progress(progress) => {
@@ -395,13 +416,6 @@ impl Hub {
                 self.note(state, id, "The peer restarted; what it had not read by then may be lost.".to_owned());
             }
             UpdateKind::IdentityInUse { message, hint } => self.note(state, id, format!("{message}. {hint}")),
-            UpdateKind::InviteBound { invite } => {
-                if state.door.used(invite) {
-                    self.endpoint.set_accept(state.door.policy());
-                    self.tell_me(state);
-                }
-                return;
-            }
             UpdateKind::Closed { code, by_peer, reason, .. } => {
                 // It is shown when the task has let go of the session, so that another can begin.
                 return room.ended(*code, End { by_peer: *by_peer, reason: reason.clone() });
@@ -483,4 +497,78 @@ fn seconds(millis: u64) -> String {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use burdock_tokio::update::State as Stage;
+    use burdock_tokio::{AcceptPolicy, Config, I2p, Identity};
+
+    use super::*;
+
+    async fn endpoint(n: u8, config: Config) -> Endpoint {
+        Endpoint::bind("127.0.0.1:0".parse().unwrap(), config, Identity::from_bytes([n; 32])).await.unwrap()
+    }
+
+    fn link_to(endpoint: &Endpoint) -> Link {
+        Link::direct(endpoint.public_key(), endpoint.local_addr().expect("it listens"))
+    }
+
+    // Mutation: ending `attend` at the last update, without the messages that are left, makes this fail.
+    #[tokio::test]
+    async fn what_had_arrived_when_the_session_ended_is_shown() {
+        let host = endpoint(1, crate::config()).await;
+        let hub = Hub::new(host.clone(), Door::new(AcceptPolicy::anyone(), link_to(&host), "Anyone."));
+        let guest = endpoint(2, Config { close_deadline: Duration::from_millis(300), ..crate::config() }).await;
+        let (talk, _) = guest.connect(&link_to(&host)).unwrap();
+        for _ in 0..100 {
+            talk.try_send(CHANNEL, "x").unwrap();
+        }
+        let (session, updates) = host.accept().await.unwrap();
+        assert_eq!(talk.close("").await.code, Code::CloseTimeout);
+        while session.status().state != Stage::Closed {
+            tokio::task::yield_now().await;
+        }
+        let room = hub.begin(&mut hub.lock(), session, updates, None).unwrap();
+        while !hub.lock().rooms[&room].is_over() {
+            tokio::task::yield_now().await;
+        }
+        let shown = hub.lock().rooms[&room].whole().entries.iter().filter(|entry| entry.from == Who::Peer).count();
+        assert_eq!(shown, 100);
+        hub.stop();
+    }
+
+    // Mutation: leaving out the look at the host in `connect` makes this fail.
+    #[tokio::test]
+    async fn t4_an_anonymous_chat_keeps_no_link_with_a_direct_address() {
+        let i2p = Some(I2p { bridge: "127.0.0.1:9".parse().unwrap(), ..I2p::default() });
+        let config = Config { i2p, ..crate::config() };
+        let endpoint = Endpoint::anonymous(config, Identity::from_bytes([1; 32]), None).await.unwrap();
+        let key = Identity::from_bytes([2; 32]).public_key();
+        let destination = format!("{}.b32.i2p", "a".repeat(52)).parse().ok();
+        let hidden = Link { key, host: None, udp_port: None, tcp_port: None, i2p: destination, invite: None };
+        let door = Door::new(AcceptPolicy::nobody(), Link { i2p: None, ..hidden.clone() }, "Nobody.");
+        let hub = Hub::new(endpoint, door);
+        let room = hub.connect(&hidden.to_string()).unwrap();
+        let direct = Link::direct(key, "192.0.2.1:4000".parse().unwrap());
+        assert!(matches!(hub.connect(&direct.to_string()), Err(Refused::Connect(ConnectError::Direct))));
+        assert_eq!(hub.lock().rooms[&room].link.as_ref(), Some(&hidden));
+        hub.stop();
+    }
+
+    // Mutation: seeing to `InviteBound` behind the look at the room makes this fail.
+    #[tokio::test]
+    async fn an_invite_is_used_up_whatever_has_become_of_the_session() {
+        let host = endpoint(1, crate::config()).await;
+        let door = Door::new(AcceptPolicy::nobody(), link_to(&host), "One.").with_invites().unwrap();
+        let used = door.link().invite.clone().unwrap();
+        let hub = Hub::new(host, door);
+        let shown = hub.lock().me.link.clone();
+        let update = Update { seq: 1, kind: UpdateKind::InviteBound { invite: used.id } };
+        hub.on_update(Run { room: 1, no: 1 }, &update);
+        assert_ne!(hub.lock().me.link, shown);
+        hub.stop();
+    }
 }

@@ -127,9 +127,12 @@ pub(crate) fn link_to(
         link.host = Some(host.parse().map_or_else(|_| Host::Name(host.to_owned()), Host::Address));
     }
     link.i2p = destination;
-    link.to_string()
-        .parse::<Link>()
-        .map_err(|error| Failure::usage(format!("--host does not make a link: {error}")))?;
+    // An anonymous endpoint has no address to be reached at before the router stands.
+    if link.host.is_some() {
+        link.to_string()
+            .parse::<Link>()
+            .map_err(|error| Failure::usage(format!("--host does not make a link: {error}")))?;
+    }
     Ok(link)
 }
 

@@ -68,3 +68,12 @@ fn what_cannot_be_served_or_dialled_is_said_in_a_sentence() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("the page cannot be served on port {port}")), "{text}");
 }
+
+#[test]
+fn an_anonymous_chat_is_served_before_there_is_a_router() {
+    // Nobody listens on the discard port.
+    let mut chat = Talker::start(&["chat", "--ephemeral", "--anonymous", "--i2p=127.0.0.1:9"]);
+    let serving = chat.event("serving");
+    assert!(serving["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{serving}");
+    assert!(serving["address"].is_null(), "{serving}");
+}

@@ -11,7 +11,8 @@ use crate::sam::tests::destination;
 use crate::update::{Progress, ProgressStatus, UpdateKind};
 use crate::wire::frame::Frame;
 use crate::{
-    Action, Class, Code, Config, ConnectError, Event, I2p, Identity, Link, NetError, PublicKey, StreamId, Transport,
+    Action, Class, Code, Config, ConnectError, Event, Host, I2p, Identity, Link, NetError, PublicKey, StreamId,
+    Transport,
 };
 
 const HELLO: &str = "HELLO REPLY RESULT=OK VERSION=3.1\n";
@@ -30,7 +31,7 @@ fn peer() -> PublicKey {
 
 /// A link by which a peer is known by its destination alone.
 pub(super) fn hidden(key: PublicKey) -> Link {
-    Link { key, host: None, udp_port: None, tcp_port: None, i2p: destination(4, 0).parse().ok(), invite: None }
+    Link { key, host: None, udp_port: None, tcp_port: None, i2p: destination(5, 0).parse().ok(), invite: None }
 }
 
 pub(super) fn say(bench: &mut Bench, stream: StreamId, line: &str) -> Done {
@@ -129,7 +130,7 @@ fn an_attempts_time_begins_when_the_router_stands() {
     let up = say(&mut bench, control, &format!("NAMING REPLY RESULT=OK NAME=ME VALUE={}\n", destination(4, 0)));
     let [.., dial] = up.opened[..] else { panic!("{up:?}") };
     let command = asks(&mut bench, dial);
-    assert!(command.starts_with("STREAM CONNECT ") && command.contains(&destination(4, 0)), "{command}");
+    assert!(command.starts_with("STREAM CONNECT ") && command.contains(&destination(5, 0)), "{command}");
     say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
     assert!(last_progress(&bench.pass(secs(59))).is_none());
     let progress = bench.pass(secs(2));
@@ -164,6 +165,7 @@ fn each_way_to_fail_over_i2p_has_its_text() {
     let unreachable = (Code::Unreachable, "Peer is unreachable — they may be offline".to_owned());
     let building = (Code::TunnelTimeout, "Connection timed out — I2P tunnels may be building".to_owned());
     assert_eq!(reads(&mut bench, status("CANT_REACH_PEER")), unreachable);
+    assert_eq!(reads(&mut bench, status("CONNECTION_REFUSED")), unreachable);
     assert_eq!(reads(&mut bench, status("TIMEOUT")), building);
     assert_eq!(reads(&mut bench, status("OK")), building);
     let ends = reads(&mut bench, |bench, dial| {
@@ -352,4 +354,166 @@ fn a_session_in_which_a_peer_stays_silent_is_made_afresh() {
     let (resp, _) = forger.answer(&done.written[&dial][2..]);
     assert!(bench.stream_packet(dial, &resp).connected().is_some());
     assert!(bench.endpoint.shared.router.as_ref().unwrap().silent_since.is_none());
+}
+
+#[test]
+fn t7_a_router_that_answers_by_the_byte_is_given_up_as_one_that_is_silent() {
+    // Mutation: a deadline that is set anew with each byte in `write_sam` makes this fail.
+    let mut bench = Bench::new(1, &config());
+    let control = bench.pass(Duration::ZERO).opened[0];
+    bench.connect(&hidden(peer()));
+    bench.handle(Event::StreamOpened { stream: control });
+    let began = bench.now;
+    let answer = HELLO.as_bytes().chunks(1).cycle();
+    let mut closed = Vec::new();
+    for byte in answer.filter(|byte| byte != b"\n").take(100) {
+        closed.extend(bench.handle(Event::StreamData { stream: control, data: &mut byte.to_vec() }).closed);
+        closed.extend(bench.pass(secs(1)).closed);
+        if closed.contains(&control) {
+            break;
+        }
+    }
+    assert_eq!(bench.now.saturating_since(began), secs(10));
+}
+
+#[test]
+fn d6_a_router_that_asks_for_signs_of_life_and_reads_none_gets_no_memory() {
+    // Mutation: leaving out the bound in `write_sam` makes this fail.
+    let (mut bench, control, _) = standing(&config());
+    let ping = format!("PING {}\n", "x".repeat(8000));
+    let (mut buf, mut offered) = (Vec::new(), 0);
+    for _ in 0..1000 {
+        let mut data = ping.clone().into_bytes();
+        bench.endpoint.handle(bench.now, Event::StreamData { stream: control, data: &mut data });
+        while let Some(action) = bench.endpoint.poll_action(bench.now, &mut buf) {
+            assert_eq!(action, Action::WriteStream { stream: control });
+            offered = buf.len();
+        }
+    }
+    let mut kept = offered;
+    bench.endpoint.handle(bench.now, Event::StreamWritten { stream: control, len: offered });
+    while let Some(action) = bench.endpoint.poll_action(bench.now, &mut buf) {
+        assert_eq!(action, Action::WriteStream { stream: control });
+        kept += buf.len();
+        bench.endpoint.handle(bench.now, Event::StreamWritten { stream: control, len: buf.len() });
+    }
+    assert!(kept <= 4 * crate::sam::MAX_LINE, "{kept} bytes were kept");
+    // It is answered again once it reads.
+    assert!(text(&say(&mut bench, control, "PING a\n"), control).starts_with("PONG a"));
+}
+
+#[test]
+fn c1_a_router_that_lets_us_accept_and_hangs_up_is_asked_less_and_less() {
+    // Mutation: `accept_retries = 0` for `Happened::Accepting` makes this fail.
+    let (mut bench, _, mut accepts) = standing(&config());
+    let (begin, mut asked) = (bench.now, 0);
+    while bench.now < begin + secs(600) {
+        for stream in core::mem::take(&mut accepts) {
+            asked += 1;
+            asks(&mut bench, stream);
+            let mut done = say(&mut bench, stream, "STREAM STATUS RESULT=OK\n");
+            accepts.append(&mut done.opened);
+            accepts.extend(bench.handle(Event::StreamClosed { stream, error: None }).opened);
+        }
+        accepts.extend(bench.pass(Duration::from_millis(100)).opened);
+    }
+    assert!((8..=40).contains(&asked), "{asked} in ten minutes");
+}
+
+#[test]
+fn the_own_destination_is_never_dialled() {
+    // Mutation: leaving out the comparison in `dial_i2p` makes this fail.
+    let config = Config { i2p: Some(I2p { accept: false, ..I2p::default() }), ..config() };
+    let (mut bench, ..) = standing(&config);
+    let link = Link { i2p: destination(4, 0).parse().ok(), ..hidden(peer()) };
+    let (_, mut done) = bench.connect(&link);
+    done.opened.extend(bench.pass(secs(600)).opened);
+    assert!(done.opened.is_empty(), "{done:?}");
+    // Nor when the router stands only later.
+    let mut bench = Bench::new(1, &config);
+    let control = bench.pass(Duration::ZERO).opened[0];
+    bench.connect(&link);
+    let (done, _) = stands(&mut bench, control);
+    assert!(done.opened.is_empty(), "{done:?}");
+    let progress = last_progress(&done).map(|progress| (progress.status, progress.code));
+    assert_eq!(progress, Some((ProgressStatus::Retrying, Some(Code::Unreachable))));
+}
+
+#[test]
+fn t4_a_host_without_a_port_is_neither_looked_up_nor_answered() {
+    // Mutation: leaving out `link.host = None` in `connect` makes this fail.
+    let (mut bench, ..) = standing(&Config { class: Class::Anonymous, ..config() });
+    let named = Link { host: Some(Host::Name("example.org".to_owned())), ..hidden(peer()) };
+    assert_eq!(bench.endpoint.connect(bench.now, &named), Err(ConnectError::Direct));
+    let (mut bench, ..) = standing(&config());
+    let mut forger = Forger::new(2);
+    let (_, done) = bench.connect(&Link { host: named.host, ..hidden(forger.key) });
+    assert_eq!(&done.opened_to[..], &[I2p::USUAL_BRIDGE][..]);
+    let asked = forger.ask(&bench.key, Transport::Udp, 0);
+    assert!(bench.datagram(forger.addr, &asked.packet).datagrams.is_empty());
+}
+
+#[test]
+fn an_attempt_that_has_more_than_i2p_does_not_wait_for_the_router() {
+    // Mutation: `ends_at` that is `None` whenever something is awaited makes this fail.
+    let config = config();
+    let mut bench = Bench::new(1, &config);
+    let control = bench.pass(Duration::ZERO).opened[0];
+    bench.handle(Event::StreamOpened { stream: control });
+    say(&mut bench, control, HELLO);
+    let direct = Link::direct(peer(), "192.0.2.1:4000".parse().unwrap());
+    bench.connect(&Link { i2p: hidden(peer()).i2p, ..direct });
+    assert!(last_progress(&bench.pass(secs(59))).is_none_or(|it| it.status == ProgressStatus::Connecting));
+    let after = bench.pass(secs(2));
+    let progress = last_progress(&after).map(|progress| (progress.status, progress.attempt));
+    assert_eq!(progress, Some((ProgressStatus::Retrying, 2)));
+}
+
+#[test]
+fn haste_leaves_the_router_time_to_let_go_of_the_destination() {
+    // Mutation: `hurry_router` that sets `until` to now makes this fail.
+    let (mut bench, control, _) = standing(&config());
+    let (id, done) = bench.connect(&hidden(peer()));
+    asks(&mut bench, done.opened[0]);
+    let done = say(&mut bench, done.opened[0], "STREAM STATUS RESULT=INVALID_ID\n");
+    assert!(done.closed.contains(&control), "{done:?}");
+    let mut opened = Vec::new();
+    for _ in 0..79 {
+        bench.endpoint.retry_now(bench.now, id);
+        opened.extend(bench.handle(Event::NetworkChanged).opened);
+        opened.extend(bench.pass(Duration::from_millis(100)).opened);
+    }
+    assert!(opened.is_empty(), "two sessions of one destination make routers fail");
+    assert_eq!(bench.pass(Duration::from_millis(100)).opened.len(), 1, "no later than that");
+}
+
+#[test]
+fn a_session_that_reached_somebody_is_not_made_afresh_for_two_who_are_away() {
+    // Mutation: leaving out `reached` in `establish` makes this fail.
+    let (mut bench, control, accepts) = standing(&config());
+    let away = |bench: &mut Bench, n: u8| {
+        let i2p = format!("{n}{}", &destination(5, 0)[1..]).parse().ok();
+        let (id, done) = bench.connect(&Link { i2p, ..hidden(Identity::from_bytes([20 + n; 32]).public_key()) });
+        asks(bench, done.opened[0]);
+        let closed = say(bench, done.opened[0], "STREAM STATUS RESULT=CANT_REACH_PEER\n").closed;
+        bench.endpoint.cancel(bench.now, id);
+        bench.drain();
+        closed
+    };
+    asks(&mut bench, accepts[0]);
+    asks(&mut bench, accepts[1]);
+    say(&mut bench, accepts[0], "STREAM STATUS RESULT=OK\n");
+    say(&mut bench, accepts[1], "STREAM STATUS RESULT=OK\n");
+    away(&mut bench, 1);
+    let mut forger = Forger::new(2);
+    let asked = forger.ask(&bench.key, Transport::I2p, 0);
+    say(&mut bench, accepts[0], &format!("{}\n", destination(6, 0)));
+    let answer = bench.stream_packet(accepts[0], &asked.packet);
+    let mut epoch = asked.finish(&answer.written[&accepts[0]][2..]).expect("a RESP").0;
+    let met = bench.stream_packet(accepts[0], &epoch.seal(&[Frame::Confirm])).connected().expect("a session");
+    bench.endpoint.cancel(bench.now, met);
+    bench.drain();
+    bench.pass(secs(600));
+    assert!(!away(&mut bench, 2).contains(&control));
+    assert!(away(&mut bench, 3).contains(&control), "two in a row, and nobody between");
 }
