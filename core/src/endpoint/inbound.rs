@@ -159,7 +159,7 @@ impl Endpoint {
             return None;
         }
         let session = id.and_then(|id| self.sessions.get(&id));
-        if session.is_some_and(|session| !session.admits(init.header.class, transport)) {
+        if session.is_some_and(|session| !session.admits().allows(init.header.class, transport)) {
             return None;
         }
         if session.is_some_and(|session| session.is_outdated(transport, hello.my_half, hello.dial_no)) {
@@ -169,7 +169,10 @@ impl Endpoint {
             Some(session) => replaced.map(|_| (session.half, Code::Replaced)),
             None => {
                 let buried = self.tombstones.get(&key).filter(|(_, it)| it.names(&hello)).map(|(_, it)| it);
-                if buried.is_some_and(|it| hello.dial_no <= it.peer_dials[transport as usize]) {
+                if buried.is_some_and(|it| {
+                    !it.admits.allows(init.header.class, transport)
+                        || hello.dial_no <= it.peer_dials[transport as usize]
+                }) {
                     return None;
                 }
                 buried.map(|it| (it.half, it.code))

@@ -206,8 +206,8 @@ impl Session {
     }
 
     fn bury(&mut self, code: Code) {
-        self.tombstone =
-            self.peer_half.map(|peer_half| Tombstone { half: self.half, peer_half, code, peer_dials: self.peer_dials });
+        let (half, peer_dials, admits) = (self.half, self.peer_dials, self.admits());
+        self.tombstone = self.peer_half.map(|peer_half| Tombstone { half, peer_half, code, admits, peer_dials });
     }
 
     /// Frees paths, streams and handshakes.

@@ -93,8 +93,26 @@ pub(crate) struct Tombstone {
     pub(crate) half: u64,
     pub(crate) peer_half: u64,
     pub(crate) code: Code,
+    pub(crate) admits: Admits,
     /// The highest number of the peer's handshakes that were answered, by transport.
     pub(crate) peer_dials: [u32; 3],
+}
+
+/// How a peer may come.
+#[derive(Clone, Copy)]
+pub(crate) struct Admits {
+    /// What it is, once it said so.
+    class: Option<Class>,
+    /// We know it by an I2P destination alone.
+    hidden: bool,
+}
+
+impl Admits {
+    /// Whether the peer may come as one of this class by this transport. It keeps its class, and one that we know by an
+    /// I2P destination alone is not answered anywhere else.
+    pub(crate) fn allows(self, class: Class, transport: Transport) -> bool {
+        self.class.is_none_or(|known| known == class) && (!self.hidden || transport == Transport::I2p)
+    }
 }
 
 pub(crate) struct Session {
@@ -355,11 +373,10 @@ impl Session {
         }
     }
 
-    /// Whether the peer may come as one of this class by this transport. It keeps its class, and one that we know by an I2P
-    /// destination alone is not answered anywhere else.
-    pub(crate) fn admits(&self, class: Class, transport: Transport) -> bool {
+    /// How the peer may come, also when the session is over.
+    pub(crate) fn admits(&self) -> Admits {
         let hidden = self.target.as_ref().is_some_and(|link| link.host.is_none());
-        self.peer_class.is_none_or(|known| known == class) && (!hidden || transport == Transport::I2p)
+        Admits { class: self.peer_class, hidden }
     }
 
     /// Whether a handshake of this number, or a later one, has led to a path: it is a replay, or too

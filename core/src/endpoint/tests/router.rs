@@ -517,3 +517,27 @@ fn a_session_that_reached_somebody_is_not_made_afresh_for_two_who_are_away() {
     assert!(!away(&mut bench, 2).contains(&control));
     assert!(away(&mut bench, 3).contains(&control), "two in a row, and nobody between");
 }
+
+#[test]
+fn t4_c3_the_end_of_a_hidden_peers_session_is_told_over_i2p_alone() {
+    // Mutation: leaving out `admits` for tombstones in `answer` makes this fail.
+    let (mut bench, _, accepts) = standing(&config());
+    let mut forger = Forger::new(2);
+    let (id, _) = bench.connect(&hidden(forger.key));
+    asks(&mut bench, accepts[0]);
+    say(&mut bench, accepts[0], &format!("STREAM STATUS RESULT=OK\n{}\n", destination(5, 0)));
+    let asked = forger.ask(&bench.key, Transport::I2p, 0);
+    let answer = bench.stream_packet(accepts[0], &asked.packet);
+    let mut epoch = asked.finish(&answer.written[&accepts[0]][2..]).expect("a RESP").0;
+    assert_eq!(bench.stream_packet(accepts[0], &epoch.seal(&[Frame::Confirm])).connected(), Some(id));
+    bench.endpoint.cancel(bench.now, id);
+    bench.endpoint.set_accept(crate::AcceptPolicy::nobody());
+    bench.drain();
+    // Else our address would tell whoever asks at it that it is that of our destination.
+    let asked = forger.ask(&bench.key, Transport::Udp, 0);
+    assert!(bench.datagram(forger.addr, &asked.packet).datagrams.is_empty());
+    asks(&mut bench, accepts[1]);
+    say(&mut bench, accepts[1], &format!("STREAM STATUS RESULT=OK\n{}\n", destination(5, 0)));
+    let asked = forger.ask(&bench.key, Transport::I2p, 0);
+    assert!(bench.stream_packet(accepts[1], &asked.packet).written.contains_key(&accepts[1]));
+}
