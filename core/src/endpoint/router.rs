@@ -42,10 +42,10 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// The SAM session's life.
 enum Life {
-    /// There is none; the next is begun then, and in haste not before `let_go`.
+    /// There is none; the next is begun `until` then, and before `earliest` not even by wish.
     Down {
+        earliest: Time,
         until: Time,
-        let_go: Time,
     },
     /// Asked for on this socket.
     Opening {
@@ -146,7 +146,7 @@ pub(crate) struct Router {
 impl Router {
     pub(crate) fn new() -> Self {
         Self {
-            life: Life::Down { until: Time::ZERO, let_go: Time::ZERO },
+            life: Life::Down { earliest: Time::ZERO, until: Time::ZERO },
             identity: None,
             sockets: Sockets::default(),
             retries: 0,
@@ -192,13 +192,6 @@ impl Shared {
         self.router.as_ref().and_then(Router::address).is_some_and(|address| address.is_same(to))
     }
 
-    /// A peer proved itself over I2P: the SAM session works.
-    pub(crate) fn reached_over_i2p(&mut self) {
-        if let Some(router) = &mut self.router {
-            router.unreachable.clear();
-        }
-    }
-
     fn open_sam(&mut self, now: Time, socket: Socket, purpose: Purpose, source: Source) -> StreamId {
         let stream = self.next_stream();
         let (step, deadline) = (socket.step(), socket.patience().map(|patience| now + patience));
@@ -223,6 +216,7 @@ impl Shared {
     pub(crate) fn peer_answered(&mut self) {
         if let Some(router) = &mut self.router {
             (router.silent_since, router.silent) = (None, false);
+            router.unreachable.clear();
         }
     }
 
@@ -281,8 +275,8 @@ impl Endpoint {
 
     /// Skips the wait for the router.
     pub(super) fn hurry_router(&mut self, now: Time) {
-        if let Some(Router { life: Life::Down { until, let_go }, .. }) = &mut self.shared.router {
-            *until = now.max(*let_go).min(*until);
+        if let Some(Router { life: Life::Down { earliest, until }, .. }) = &mut self.shared.router {
+            *until = now.max(*earliest).min(*until);
         }
         self.tend_router(now);
     }
@@ -438,6 +432,7 @@ impl Endpoint {
                 self.with_session(now, session, |session, shared| session.on_i2p_failed(now, shared, stream, code));
             }
             Purpose::Accept { since } => {
+                // That the router said yes is no proof yet that it lets us wait.
                 if error.step() == Step::Waiting && since + PROVED_SOUND <= now {
                     router.accept_retries = 0;
                 }
@@ -500,7 +495,7 @@ impl Endpoint {
         let (first, let_go) = if stood { (RENEW_FIRST, LET_GO) } else { (RETRY_FIRST, Duration::ZERO) };
         let wait = wait(&mut self.shared, first, retries);
         if let Some(router) = &mut self.shared.router {
-            router.life = Life::Down { until: now + wait, let_go: now + let_go };
+            router.life = Life::Down { earliest: now + let_go, until: now + wait };
         }
         let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.shared.tell_router(RouterState::Down { code: Code::SamDown, retry_in_ms });

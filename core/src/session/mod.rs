@@ -450,9 +450,6 @@ impl Session {
             shared.streams.set_owner(stream, StreamOwner::Path(self.id));
         }
         shared.whereabouts.came(self.id, established.via);
-        if transport == Transport::I2p {
-            shared.reached_over_i2p();
-        }
         let (index, renews) = (established.index, established.renews);
         self.paths.insert(index, Path::new(now, shared.config.key_life, established));
         if let Some(old) = renewed {

@@ -326,37 +326,6 @@ fn a_session_that_reaches_nobody_is_made_afresh_in_time() {
 }
 
 #[test]
-fn a_session_in_which_a_peer_stays_silent_is_made_afresh() {
-    // Mutation: leaving out `renew_silent_session` in `settle`, or `peer_answered` in `establish`, makes this fail.
-    let (mut bench, control, _) = standing(&config());
-    let mut forger = Forger::new(2);
-    let (_, done) = bench.connect(&hidden(forger.key));
-    let dial = done.opened[0];
-    asks(&mut bench, dial);
-    say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
-    // The first attempt ends in silence: that may be the peer's.
-    let done = bench.pass(secs(65));
-    assert!(!done.closed.contains(&control), "{done:?}");
-    let dial = *done.opened.last().unwrap();
-    asks(&mut bench, dial);
-    say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
-    // The second as well: that may be the router's.
-    let done = bench.pass(secs(61));
-    assert!(done.closed.contains(&control), "{done:?}");
-    let control = bench.pass(secs(17)).opened[0];
-    let (done, create) = stands(&mut bench, control);
-    assert!(create.contains(&destination(4, 288)), "the same destination");
-
-    // Whoever answers shows that all is well with the session.
-    let opened = [done.opened, bench.pass(secs(5)).opened].concat();
-    let dial = opened.into_iter().find(|stream| asks(&mut bench, *stream).starts_with("STREAM CONNECT ")).unwrap();
-    let done = say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
-    let (resp, _) = forger.answer(&done.written[&dial][2..]);
-    assert!(bench.stream_packet(dial, &resp).connected().is_some());
-    assert!(bench.endpoint.shared.router.as_ref().unwrap().silent_since.is_none());
-}
-
-#[test]
 fn t7_a_router_that_answers_by_the_byte_is_given_up_as_one_that_is_silent() {
     // Mutation: a deadline that is set anew with each byte in `write_sam` makes this fail.
     let mut bench = Bench::new(1, &config());
@@ -470,26 +439,8 @@ fn an_attempt_that_has_more_than_i2p_does_not_wait_for_the_router() {
 }
 
 #[test]
-fn haste_leaves_the_router_time_to_let_go_of_the_destination() {
-    // Mutation: `hurry_router` that sets `until` to now makes this fail.
-    let (mut bench, control, _) = standing(&config());
-    let (id, done) = bench.connect(&hidden(peer()));
-    asks(&mut bench, done.opened[0]);
-    let done = say(&mut bench, done.opened[0], "STREAM STATUS RESULT=INVALID_ID\n");
-    assert!(done.closed.contains(&control), "{done:?}");
-    let mut opened = Vec::new();
-    for _ in 0..79 {
-        bench.endpoint.retry_now(bench.now, id);
-        opened.extend(bench.handle(Event::NetworkChanged).opened);
-        opened.extend(bench.pass(Duration::from_millis(100)).opened);
-    }
-    assert!(opened.is_empty(), "two sessions of one destination make routers fail");
-    assert_eq!(bench.pass(Duration::from_millis(100)).opened.len(), 1, "no later than that");
-}
-
-#[test]
 fn a_session_that_reached_somebody_is_not_made_afresh_for_two_who_are_away() {
-    // Mutation: leaving out `reached` in `establish` makes this fail.
+    // Mutation: leaving out `unreachable.clear()` in `peer_answered` makes this fail.
     let (mut bench, control, accepts) = standing(&config());
     let away = |bench: &mut Bench, n: u8| {
         let i2p = format!("{n}{}", &destination(5, 0)[1..]).parse().ok();
@@ -540,4 +491,74 @@ fn t4_c3_the_end_of_a_hidden_peers_session_is_told_over_i2p_alone() {
     say(&mut bench, accepts[1], &format!("STREAM STATUS RESULT=OK\n{}\n", destination(5, 0)));
     let asked = forger.ask(&bench.key, Transport::I2p, 0);
     assert!(bench.stream_packet(accepts[1], &asked.packet).written.contains_key(&accepts[1]));
+}
+
+#[test]
+fn a_session_in_which_a_peer_stays_silent_is_made_afresh() {
+    // Mutation: leaving out `renew_silent_session` in `settle`, or `peer_answered` in `establish`, makes this fail.
+    let (mut bench, control, _) = standing(&config());
+    let mut forger = Forger::new(2);
+    let (_, done) = bench.connect(&hidden(forger.key));
+    let dial = done.opened[0];
+    asks(&mut bench, dial);
+    say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
+    // The first attempt ends in silence: that may be the peer's.
+    let done = bench.pass(secs(65));
+    assert!(!done.closed.contains(&control), "{done:?}");
+    let dial = *done.opened.last().unwrap();
+    asks(&mut bench, dial);
+    say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
+    // The second as well: that may be the router's.
+    let done = bench.pass(secs(61));
+    assert!(done.closed.contains(&control), "{done:?}");
+    let control = bench.pass(secs(17)).opened[0];
+    let (done, create) = stands(&mut bench, control);
+    assert!(create.contains(&destination(4, 288)), "the same destination");
+
+    // Whoever answers shows that all is well with the session.
+    let opened = [done.opened, bench.pass(secs(5)).opened].concat();
+    let dial = opened.into_iter().find(|stream| asks(&mut bench, *stream).starts_with("STREAM CONNECT ")).unwrap();
+    let done = say(&mut bench, dial, "STREAM STATUS RESULT=OK\n");
+    let (resp, _) = forger.answer(&done.written[&dial][2..]);
+    assert!(bench.stream_packet(dial, &resp).connected().is_some());
+    assert!(bench.endpoint.shared.router.as_ref().unwrap().silent_since.is_none());
+}
+
+#[test]
+fn c1_a_router_that_lets_one_wait_is_asked_less_and_less_for_a_second_until_a_caller_came() {
+    // Mutation: judging by when another stream began to wait makes this fail.
+    let (mut bench, _, accepts) = standing(&config());
+    asks(&mut bench, accepts[0]);
+    say(&mut bench, accepts[0], "STREAM STATUS RESULT=OK\n");
+    let (begin, mut refused, mut opened) = (bench.now, 0, vec![accepts[1]]);
+    while bench.now < begin + secs(600) {
+        for stream in core::mem::take(&mut opened) {
+            refused += 1;
+            asks(&mut bench, stream);
+            opened.extend(say(&mut bench, stream, "STREAM STATUS RESULT=ALREADY_ACCEPTING\n").opened);
+        }
+        opened.extend(bench.pass(Duration::from_millis(100)).opened);
+    }
+    assert!((8..=40).contains(&refused), "{refused} in ten minutes");
+    // Nobody waits any more, so there is no time to lose.
+    let done = say(&mut bench, accepts[0], &format!("{}\n", destination(6, 0)));
+    assert!(!done.opened.is_empty(), "{done:?}");
+}
+
+#[test]
+fn haste_leaves_the_router_time_to_let_go_of_the_destination() {
+    // Mutation: `hurry_router` that sets `until` to now makes this fail.
+    let (mut bench, control, _) = standing(&config());
+    let (id, done) = bench.connect(&hidden(peer()));
+    asks(&mut bench, done.opened[0]);
+    let done = say(&mut bench, done.opened[0], "STREAM STATUS RESULT=INVALID_ID\n");
+    assert!(done.closed.contains(&control), "{done:?}");
+    let mut opened = Vec::new();
+    for _ in 0..79 {
+        bench.endpoint.retry_now(bench.now, id);
+        opened.extend(bench.handle(Event::NetworkChanged).opened);
+        opened.extend(bench.pass(Duration::from_millis(100)).opened);
+    }
+    assert!(opened.is_empty(), "two sessions of one destination make routers fail");
+    assert_eq!(bench.pass(Duration::from_millis(100)).opened.len(), 1, "no later than that");
 }
