@@ -109,6 +109,7 @@ fn t4_a_peer_behind_a_destination_is_dialled_through_the_router_alone() {
 
 #[test]
 fn t4_a_bridge_elsewhere_is_asked_for_by_name() {
+    // Mutation: `i2p.remote_bridge || true` in `validate` makes this fail.
     let mut i2p = I2p { bridge: "192.0.2.1:7656".parse().unwrap(), ..I2p::default() };
     let made = |i2p: &I2p| Config { i2p: Some(i2p.clone()), ..config() }.validate();
     assert!(made(&i2p).unwrap_err().to_string().contains("i2p.bridge"));
