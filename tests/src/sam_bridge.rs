@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use burdock_core::PrivateDestination;
+use burdock_core::{Destination, PrivateDestination};
 
 /// How the bridge does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,7 @@ pub enum Mood {
 pub struct Bridge {
     /// Where it listens, or would.
     pub addr: SocketAddr,
+    network: Arc<Mutex<Network>>,
 }
 
 #[derive(Default)]
@@ -49,17 +50,40 @@ impl Bridge {
     pub fn new(mood: Mood) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
         let addr = listener.local_addr().expect("it is bound");
+        let network = Arc::new(Mutex::new(Network::default()));
         if mood != Mood::Refuses {
-            let network = Arc::new(Mutex::new(Network::default()));
+            let shared = Arc::clone(&network);
             thread::spawn(move || {
                 for stream in listener.incoming().flatten() {
-                    let network = Arc::clone(&network);
+                    let network = Arc::clone(&shared);
                     // An error is a client that hung up.
                     thread::spawn(move || serve(mood, &network, stream).unwrap_or_default());
                 }
             });
         }
-        Self { addr }
+        Self { addr, network }
+    }
+
+    /// A destination to be used here, the same for the same number. Nobody is there until somebody uses it.
+    ///
+    /// # Panics
+    /// Never: the text is well formed.
+    #[must_use]
+    pub fn destination(n: u32) -> PrivateDestination {
+        PrivateDestination::from_text(&private_text(1_000_000 + n)).expect("a private destination")
+    }
+
+    /// Waits until a caller would find a stream at this destination.
+    pub fn until_somebody_waits_at(&self, destination: &Destination) {
+        let waits = || {
+            let network = lock(&self.network);
+            network.waiting.iter().any(|(id, _)| {
+                network.sessions.get(id).is_some_and(|private| private.public().as_str() == destination.as_str())
+            })
+        };
+        while !waits() {
+            thread::yield_now();
+        }
     }
 }
 

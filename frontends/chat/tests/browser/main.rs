@@ -8,6 +8,7 @@ mod chromium;
 mod stage;
 
 use burdock_tests::relay::Weather;
+use burdock_tests::sam_bridge::{Bridge, Mood};
 use chromium::Browser;
 use stage::Stage;
 
@@ -118,6 +119,41 @@ fn progress_is_shown_until_the_peer_is_there() {
         browser.see(tab, ".me .state", "delivered");
     }
     assert_eq!(browser.text(&a, "#log"), browser.text(&late, "#log"));
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn over_i2p_a_router_that_reaches_nobody_twice_is_shown_and_then_messages_pass() {
+    let mut browser = Browser::start();
+    let stage = Stage::new();
+    let bridge = Bridge::new(Mood::Works);
+    let ann = stage.hidden_chat(1, &bridge);
+    let a = browser.chat(ann.url());
+    let link = Stage::hidden_link(2);
+    browser.dial(&a, &link.to_string());
+    for next in [2, 3] {
+        browser.see(&a, "#countdown", &format!("Attempt {next} of 4 starts in"));
+        browser.see(&a, "#text-now", "Peer is unreachable — they may be offline");
+        if next == 2 {
+            browser.click(&a, "[data-way=retry_now]");
+        }
+    }
+    browser.pictures(&a, "i2p-retrying");
+
+    let ben = stage.hidden_chat(2, &bridge);
+    bridge.until_somebody_waits_at(link.i2p.as_ref().unwrap());
+    browser.click(&a, "[data-way=retry_now]");
+    browser.see(&a, "#text-now", "Connected over I2P");
+    browser.see(&a, "#badge", "I2P");
+    let b = browser.chat(ben.url());
+    browser.click(&b, "#list button");
+    for (from, to, text) in [(&a, &b, "Nobody knows where I am."), (&b, &a, "Nor do I.")] {
+        browser.say(from, text);
+        browser.see(from, ".me:last-child .state", "delivered");
+        browser.see(to, ".peer .bubble", text);
+    }
+    browser.pictures(&a, "i2p-connected");
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use burdock_chat::{Chat, Door, config};
 use burdock_tests::relay::Relay;
-use burdock_tokio::{AcceptPolicy, Config, Endpoint, Host, Identity, Link, Schedule};
+use burdock_tests::sam_bridge::Bridge;
+use burdock_tokio::{AcceptPolicy, Config, Endpoint, Host, I2p, Identity, Link, Schedule};
 use tokio::runtime::Runtime;
 
 const LOOPBACK: &str = "127.0.0.1:0";
@@ -56,6 +57,25 @@ impl Stage {
     /// Who lets in anyone, at this place.
     pub(crate) fn chat_at(&self, n: u8, place: SocketAddr) -> Player {
         self.start(n, place, patient(), true)
+    }
+
+    /// Who lets in anyone, over I2P alone.
+    pub(crate) fn hidden_chat(&self, n: u8, bridge: &Bridge) -> Player {
+        self.runtime.block_on(async {
+            let i2p = Some(I2p { bridge: bridge.addr, ..I2p::default() });
+            let (config, identity) = (Config { i2p, ..patient() }, Identity::from_bytes([n; 32]));
+            let destination = Some(Bridge::destination(n.into()));
+            let endpoint = Endpoint::anonymous(config, identity, destination).await.unwrap();
+            let door = Door::new(AcceptPolicy::anyone(), Self::hidden_link(n), "Anyone who has it can connect.");
+            Player { chat: Chat::start(endpoint, door, 0).await.unwrap(), peers: bridge.addr }
+        })
+    }
+
+    /// The link of such a one, whether it is there or not.
+    pub(crate) fn hidden_link(n: u8) -> Link {
+        let key = Identity::from_bytes([n; 32]).public_key();
+        let i2p = Some(Bridge::destination(n.into()).public());
+        Link { key, host: None, udp_port: None, tcp_port: None, i2p, invite: None }
     }
 
     fn start(&self, n: u8, place: SocketAddr, config: Config, anyone: bool) -> Player {
