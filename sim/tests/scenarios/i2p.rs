@@ -280,7 +280,7 @@ fn what_only_stood_still_goes_on_without_a_loss() {
 #[test]
 fn c1_e16_a_bridge_that_is_not_there_is_asked_less_and_less_often_and_never_in_step() {
     // Mutation: a jitter of 0, or a wait that does not grow, in `router::wait` makes this fail.
-    let schedule = burdock_core::Schedule::exponential(secs(6), secs(60));
+    let schedule = burdock_core::Schedule::exponential(secs(2), secs(60));
     let mut waits: Vec<Vec<Duration>> = Vec::new();
     for seed in 0..50 {
         let report = hopeless(seed, ALICE, RouterTrouble::Down);
