@@ -124,7 +124,10 @@ function upsert(head) {
   const next = { entries: new Map(), unread: 0, ...known, ...head, retryAt: wait == null ? null : performance.now() + wait };
   if (!head.end) delete next.end;
   conversations.set(head.id, next);
-  if (!known && me && (selected === head.id || (selected === null && !narrow()))) select(head.id);
+  // It was asked for and is here only now.
+  const awaited = !known && selected === head.id;
+  if (!known && me && (awaited || (selected === null && !narrow()))) select(head.id);
+  if (awaited) $('text').focus();
   else if (known && selected === head.id) showHead();
 }
 
