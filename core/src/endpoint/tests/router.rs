@@ -230,6 +230,7 @@ fn c1_e16_a_router_that_does_not_answer_is_asked_less_and_less() {
 
 #[test]
 fn t7_a_router_that_says_nothing_is_given_up_step_by_step() {
+    // Mutation: a `patience` of 11 s for `Step::Hello` makes this fail.
     let mut bench = Bench::new(1, &config());
     let control = bench.pass(Duration::ZERO).opened[0];
     bench.handle(Event::StreamOpened { stream: control });
