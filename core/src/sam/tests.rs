@@ -21,7 +21,7 @@ fn id() -> SamId {
 }
 
 #[test]
-fn t6_invalid_destinations_are_refused() {
+fn t6_e13_invalid_destinations_are_refused() {
     // Mutation: `Err(_) => Ok(Self(text.into()))` for what `decode` refuses makes this fail.
     let vectors = load("i2p_destinations");
     let (mut tried, mut accepted) = (0, 0);

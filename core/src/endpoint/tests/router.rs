@@ -290,7 +290,7 @@ fn callers_are_taken_in_and_others_find_a_place() {
 }
 
 #[test]
-fn d5_a_caller_that_says_nothing_is_let_go_of() {
+fn d5_e10_a_caller_that_says_nothing_is_let_go_of() {
     // Mutation: leaving out the timer in `on_sam` makes this fail.
     let (mut bench, _, accepts) = standing(&config());
     asks(&mut bench, accepts[0]);

@@ -180,7 +180,7 @@ const TABLE: &[(Step, &str, &str)] = &[
 ];
 
 #[test]
-fn t7_replies_of_routers_cut_anywhere() {
+fn t7_e14_replies_of_routers_cut_anywhere() {
     // Mutation: `end.map_or(room, |end| end)` in `LineBuffer::fill` makes this fail.
     let create = "SESSION CREATE STYLE=STREAM ID=demo DESTINATION=TRANSIENT SIGNATURE_TYPE=7 i2cp.leaseSetEncType=4,0 \
         inbound.length=3 outbound.length=3 inbound.quantity=2 outbound.quantity=2";
