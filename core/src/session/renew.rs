@@ -256,15 +256,25 @@ impl Session {
         }
     }
 
+    /// Closes spare paths that seal nothing any more.
+    pub(super) fn close_aged(&mut self, now: Time, shared: &mut Shared) {
+        let current = self.current;
+        while let Some(index) = self.paths.values().find_map(|path| {
+            let aged = Some(path.index) != current && !path.keys.can_seal(now);
+            aged.then_some(path.index)
+        }) {
+            self.close_path(now, shared, index, Code::Superseded, true);
+        }
+    }
+
     /// Wipes keys that are too old, and closes spare paths that seal nothing any more.
     pub(super) fn age_keys(&mut self, now: Time, shared: &mut Shared) {
+        self.close_aged(now, shared);
         let mut next = self.paths.keys().next().copied();
         while let Some(index) = next {
             next = self.next_path(index);
             let Some(path) = self.paths.get_mut(&index) else { continue };
-            if self.current != Some(index) && !path.keys.can_seal(now) {
-                self.close_path(now, shared, index, Code::Superseded, true);
-            } else if path.keys.age(now) {
+            if path.keys.age(now) {
                 // What is still unanswered can be answered no more: without this, nothing would show its silence.
                 if path.recovery.unanswered_since().is_some() {
                     self.close_path(now, shared, index, Code::Silent, true);

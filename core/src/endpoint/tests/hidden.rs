@@ -2,7 +2,8 @@
 
 use super::bench::{Bench, Done};
 use super::forger::{Asked, Epoch, Forger};
-use super::router::{asks, config, hidden, say, secs, standing};
+use super::router::{asks, config, hidden, say, standing};
+use super::secs;
 use crate::noise::Responder;
 use crate::sam::tests::destination;
 use crate::wire::frame::Frame;

@@ -9,7 +9,7 @@ use super::bench::{Bench, Done};
 use super::door::{chooser, is_cookie, open_stream, under_load};
 use super::forger::{Epoch, Forger};
 use super::pair::Pair;
-use super::steady;
+use super::{quiet, secs};
 use crate::door::mac2;
 use crate::session::Via;
 use crate::update::UpdateKind;
@@ -18,16 +18,6 @@ use crate::wire::packet::{self, Packet};
 use crate::{Action, Config, Event, SessionId, StreamId, Transport};
 
 const INIT: u8 = 0x08;
-
-fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
-
-fn quiet() -> Config {
-    let mut config = steady(Config::streamer());
-    config.heartbeat = false;
-    config
-}
 
 /// A RESP to this INIT from somebody who only saw it.
 fn forged_resp(init: &[u8], n: u8) -> Vec<u8> {

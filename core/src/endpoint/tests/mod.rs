@@ -32,6 +32,17 @@ fn steady(mut config: Config) -> Config {
     config
 }
 
+/// Nothing is sent but what is asked for.
+fn quiet() -> Config {
+    let mut config = steady(Config::streamer());
+    config.heartbeat = false;
+    config
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
 fn connected(pair: &Pair, n: usize) -> Option<Transport> {
     pair.nodes[n].kinds().into_iter().find_map(|kind| match kind {
         UpdateKind::Connected { transport, .. } => Some(*transport),

@@ -130,8 +130,16 @@ impl Pair {
         self.queue.insert((self.now + LATENCY, self.seq), (to, wire));
     }
 
-    /// Carries out what a node wants done.
+    /// Carries out what a node wants done, and sees that nothing is left to do.
     pub(crate) fn drain(&mut self, n: usize) {
+        self.act(n);
+        if let Some((at, reason)) = self.nodes[n].endpoint.poll_timeout() {
+            assert!(at > self.now, "{reason:?} at {at} survived {}", self.now);
+        }
+    }
+
+    /// Carries out what a node wants done. It may be late for a tick.
+    pub(crate) fn act(&mut self, n: usize) {
         let mut buf = Vec::new();
         loop {
             let announced = self.nodes[n].endpoint.poll_timeout();
@@ -175,9 +183,6 @@ impl Pair {
                 Action::Resolve { .. } | Action::Router { .. } => panic!("no names and no router here"),
                 Action::Update { session, update } => self.nodes[n].updates.push((session, update)),
             }
-        }
-        if let Some((at, reason)) = self.nodes[n].endpoint.poll_timeout() {
-            assert!(at > self.now, "{reason:?} at {at} survived {}", self.now);
         }
     }
 

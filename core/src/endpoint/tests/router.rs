@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::bench::{Bench, Done};
 use super::forger::Forger;
-use super::steady;
+use super::{secs, steady};
 use crate::io::RouterState;
 use crate::sam::PrivateDestination;
 use crate::sam::tests::destination;
@@ -16,10 +16,6 @@ use crate::{
 };
 
 const HELLO: &str = "HELLO REPLY RESULT=OK VERSION=3.1\n";
-
-pub(super) fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
 
 pub(super) fn config() -> Config {
     Config { i2p: Some(I2p::default()), ..steady(Config::chat()) }
