@@ -6,7 +6,8 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::bench::{Bench, Done};
-use super::door::{chooser, is_cookie, open_stream, under_load};
+use super::door::{chooser, is_cookie, under_load};
+use super::door_streams::open_stream;
 use super::forger::{Epoch, Forger};
 use super::pair::Pair;
 use super::{quiet, secs};
