@@ -22,6 +22,7 @@ impl World {
     pub(crate) fn operate(&mut self, index: usize) -> Verdict {
         let op = self.scenario.ops[index].clone();
         let host = op.host;
+        self.notice_lateness(host);
         match op.what {
             What::Connect { to, by_name } => {
                 self.hosts[host].wanted.insert(to, by_name);
@@ -59,6 +60,7 @@ impl World {
     pub(crate) fn traffic(&mut self, index: usize, left: u32) -> Verdict {
         let op = self.scenario.ops[index].clone();
         let What::Send { to, channel, size, every, .. } = op.what else { return Ok(()) };
+        self.notice_lateness(op.host);
         if !matches!(self.stage, Stage::Faults) {
             // There is to be an end to it.
             return Ok(());

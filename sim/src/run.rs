@@ -132,7 +132,12 @@ impl World {
                 for host in 0..self.hosts.len() {
                     for (to, by_name) in self.hosts[host].wanted.clone() {
                         let idle = |process: &crate::host::Process| !process.current.contains_key(&to);
-                        if self.hosts[host].process.as_ref().is_some_and(idle) && redials < most {
+                        let stuck = self.waits(host, to) && (self.waits(to, host) || self.waits_in_vain(host, to));
+                        if (stuck || self.hosts[host].process.as_ref().is_some_and(idle)) && redials < most {
+                            if stuck {
+                                // Who dialled it has cancelled, and each side waits for the other.
+                                self.cancel(host, to)?;
+                            }
                             self.table.event("redialled_when_healed");
                             let deadline = self.now + self.bound();
                             self.stage = Stage::Healed { deadline, redials: redials + 1 };
@@ -216,14 +221,18 @@ impl World {
         })
     }
 
-    /// Whether `host` waits to be redialled by a peer whose session ended before it could be told.
-    fn waits_in_vain(&self, host: usize, peer: usize) -> bool {
-        let waits = self.hosts[host].process.as_ref().is_some_and(|process| {
+    /// Whether `host` waits to be redialled by `peer`.
+    fn waits(&self, host: usize, peer: usize) -> bool {
+        self.hosts[host].process.as_ref().is_some_and(|process| {
             let status = process.with(peer).and_then(|id| process.endpoint.status(process.time(self.now), id));
             status.is_some_and(|status| status.state == State::Waiting)
-        });
+        })
+    }
+
+    /// Whether `host` waits to be redialled by a peer whose session ended before it could be told.
+    fn waits_in_vain(&self, host: usize, peer: usize) -> bool {
         let sessions = self.hosts[peer].process.iter().flat_map(|process| process.sessions.values());
-        waits && sessions.filter(|session| session.peer == host).all(|session| session.closed)
+        self.waits(host, peer) && sessions.filter(|session| session.peer == host).all(|session| session.closed)
     }
 
     /// Everything arrived: the applications close.

@@ -23,7 +23,7 @@ use crate::oracle::wire::Wire;
 use crate::oracle::{Verdict, broken};
 use crate::queue::Queue;
 use crate::report::Told;
-use crate::scenario::{Accept, FaultKind, Scenario, Way, address};
+use crate::scenario::{Accept, Fault, FaultKind, Scenario, Trouble, Way, address};
 use crate::table::Table;
 use crate::trace::{Detail, Trace};
 
@@ -70,7 +70,8 @@ pub(crate) struct World {
     pub(crate) hidden: Hidden,
     /// Actions of all cores so far.
     acted: u64,
-    /// A clock has jumped, or stood still while others went on: an epoch is older for one side than for the other.
+    /// An epoch is older for one side than for the other: a clock has jumped, or stood still while others went on, or
+    /// there is a queue in which keys may grow too old.
     ages_differ: bool,
     pub(crate) crashes: u64,
     /// Datagrams that a stopped process lost.
@@ -110,6 +111,7 @@ impl World {
             keys.insert(key, index);
             hosts.push(Host { key: Some(key), ..Host::default() });
         }
+        let ages_differ = keys_age_in_queues(&scenario);
         Self {
             answering: false,
             apps,
@@ -140,7 +142,7 @@ impl World {
             restarts: Restarts::default(),
             hidden: Hidden::default(),
             acted: 0,
-            ages_differ: false,
+            ages_differ,
             crashes: 0,
             overflowed: 0,
             resumed: 0,
@@ -356,4 +358,17 @@ impl World {
         let active = self.scenario.faults.iter().zip(&self.active).filter(|(_, active)| **active);
         self.net.set_faults(way, active.map(|(fault, _)| fault));
     }
+}
+
+/// Whether a queue can hold back the answer that begins an epoch for one side, and then a packet of it, for longer than
+/// keys are kept to open what comes late: three of their lives.
+fn keys_age_in_queues(scenario: &Scenario) -> bool {
+    let delay = |fault: &Fault| match fault.kind {
+        FaultKind::Path { trouble: Trouble::Rate { bytes_per_second, buffer }, .. } => {
+            buffer * 1_000_000 / bytes_per_second.max(1)
+        }
+        _ => 0,
+    };
+    let longest = scenario.faults.iter().map(delay).max().unwrap_or_default() + micros(scenario.link.latency);
+    scenario.hosts.iter().any(|host| 2 * longest >= 3 * micros(host.config.key_life))
 }

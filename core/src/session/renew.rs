@@ -256,7 +256,7 @@ impl Session {
         }
     }
 
-    /// Closes spare paths that seal nothing any more.
+    /// Closes spare paths that seal nothing any more. After a sleep they may still be there when another is chosen.
     pub(super) fn close_aged(&mut self, now: Time, shared: &mut Shared) {
         let current = self.current;
         while let Some(index) = self.paths.values().find_map(|path| {

@@ -78,6 +78,7 @@ impl Session {
 
     /// Makes the best path the current one.
     pub(super) fn choose(&mut self, now: Time, shared: &mut Shared) {
+        self.close_aged(now, shared);
         self.choose_after(now, shared, None);
     }
 
@@ -177,7 +178,6 @@ impl Session {
     /// Closes one path; the last one to go is a loss.
     pub(crate) fn close_path(&mut self, now: Time, shared: &mut Shared, index: u32, code: Code, tell: bool) {
         if self.current == Some(index) {
-            // After a sleep they may still be there, and none may take the place of this one.
             self.close_aged(now, shared);
         }
         let Some(path) = self.paths.remove(&index) else { return };

@@ -151,14 +151,19 @@ impl World {
         self.settle(host)
     }
 
+    /// To be called before the core is: what it is asked to do then hides that it was to be ticked before.
+    pub(crate) fn notice_lateness(&mut self, host: usize) {
+        if self.hosts[host].process.as_ref().is_some_and(|process| process.is_late(self.now)) {
+            self.updates.late(host);
+        }
+    }
+
     fn raw_event(&mut self, host: usize, event: Event<'_>) -> Verdict {
         let now = self.now;
+        self.notice_lateness(host);
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         let time = process.time(now);
         self.answering = !matches!(event, Event::Tick);
-        if process.is_late(now) {
-            self.updates.late(host);
-        }
         process.endpoint.handle(time, event);
         self.drain(host).map(drop)
     }
@@ -314,6 +319,7 @@ impl World {
     pub(crate) fn settle(&mut self, host: usize) -> Verdict {
         let mut ticks = 0;
         loop {
+            self.notice_lateness(host);
             self.mind(host)?;
             let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
             let Some(due) = process.due() else { return Ok(()) };
@@ -326,9 +332,6 @@ impl World {
                     self.order_wake(host, incarnation, at);
                 }
                 return Ok(());
-            }
-            if due < seen {
-                self.updates.late(host);
             }
             ticks += 1;
             contract::standstill(host, seen, ticks)?;
