@@ -1,6 +1,7 @@
 //! A SAM bridge on loopback without any router behind it, which works or fails as told. Its sessions reach each other.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -37,6 +38,10 @@ struct Network {
     sessions: HashMap<String, PrivateDestination>,
     /// Streams that wait for a caller, with the session that they belong to.
     waiting: Vec<(String, TcpStream)>,
+    /// Both ends of streams between sessions, by number.
+    joined: HashMap<u32, [TcpStream; 2]>,
+    /// How many streams there were.
+    streams: u32,
     /// How many destinations were made.
     made: u32,
 }
@@ -73,6 +78,15 @@ impl Bridge {
         PrivateDestination::from_text(&private_text(1_000_000 + n)).expect("a private destination")
     }
 
+    /// Ends every stream between two sessions; the sessions stand, and their streams that wait go on waiting.
+    pub fn reset_streams(&self) {
+        for end in lock(&self.network).joined.values().flatten() {
+            // With this the close of the last who holds it is a reset.
+            let _ = socket2::SockRef::from(end).set_linger(Some(Duration::ZERO));
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Waits until a caller would find a stream at this destination.
     pub fn until_somebody_waits_at(&self, destination: &Destination) {
         let waits = || {
@@ -105,19 +119,14 @@ fn serve(mood: Mood, network: &Mutex<Network>, mut stream: TcpStream) -> io::Res
         let answer = match words[..] {
             ["HELLO", _] => "HELLO REPLY RESULT=OK VERSION=3.1\n".to_owned(),
             ["SESSION", _] => {
-                let answer = create(network, &value("ID"), &value("DESTINATION"));
-                control = Some(value("ID"));
-                answer
+                let id = control.insert(Control { network, id: value("ID") }).id.as_str();
+                create(network, id, &value("DESTINATION"))
             }
-            ["NAMING", _] => naming(network, control.as_deref().unwrap_or_default()),
-            ["STREAM", "ACCEPT"] => {
-                stream.write_all(b"STREAM STATUS RESULT=OK\n")?;
-                lock(network).waiting.push((value("ID"), stream));
-                return Ok(());
-            }
+            ["NAMING", _] => naming(network, control.as_ref().map_or("", |control| &control.id)),
+            ["STREAM", "ACCEPT"] => return wait(network, value("ID"), stream),
             ["STREAM", "CONNECT"] => {
                 return match callee(network, &value("ID"), &value("DESTINATION")) {
-                    Some((peer, from)) => join(stream, lines, peer, &from),
+                    Some((peer, from)) => join(network, stream, lines, peer, &from),
                     None => stream.write_all(b"STREAM STATUS RESULT=CANT_REACH_PEER\n"),
                 };
             }
@@ -129,11 +138,31 @@ fn serve(mood: Mood, network: &Mutex<Network>, mut stream: TcpStream) -> io::Res
         }
         line.clear();
     }
-    if let Some(id) = control {
-        let mut network = lock(network);
-        network.sessions.remove(&id);
-        network.waiting.retain(|(of, _)| *of != id);
+    Ok(())
+}
+
+/// The socket that a session stands with, and in whatever way it ends, the session does.
+struct Control<'a> {
+    network: &'a Mutex<Network>,
+    id: String,
+}
+
+impl Drop for Control<'_> {
+    fn drop(&mut self) {
+        let mut network = lock(self.network);
+        network.sessions.remove(&self.id);
+        network.waiting.retain(|(of, _)| *of != self.id);
     }
+}
+
+/// Keeps a stream for whoever calls its session.
+fn wait(network: &Mutex<Network>, id: String, mut stream: TcpStream) -> io::Result<()> {
+    let mut network = lock(network);
+    if !network.sessions.contains_key(&id) {
+        return stream.write_all(b"STREAM STATUS RESULT=INVALID_ID\n");
+    }
+    stream.write_all(b"STREAM STATUS RESULT=OK\n")?;
+    network.waiting.push((id, stream));
     Ok(())
 }
 
@@ -174,12 +203,27 @@ fn callee(network: &Mutex<Network>, caller: &str, destination: &str) -> Option<(
     Some((network.waiting.remove(at).1, from))
 }
 
-fn join(mut caller: TcpStream, mut calls: BufReader<TcpStream>, mut callee: TcpStream, from: &str) -> io::Result<()> {
+fn join(
+    network: &Mutex<Network>,
+    mut caller: TcpStream,
+    mut calls: BufReader<TcpStream>,
+    mut callee: TcpStream,
+    from: &str,
+) -> io::Result<()> {
     callee.write_all(format!("{from}\n").as_bytes())?;
     caller.write_all(b"STREAM STATUS RESULT=OK\n")?;
+    let ends = [caller.try_clone()?, callee.try_clone()?];
+    let number = {
+        let mut network = lock(network);
+        network.streams += 1;
+        let number = network.streams;
+        network.joined.insert(number, ends);
+        number
+    };
     let (mut back, mut forth) = (callee.try_clone()?, callee);
     thread::spawn(move || copy(&mut back, &mut caller));
     copy(&mut calls, &mut forth);
+    lock(network).joined.remove(&number);
     Ok(())
 }
 

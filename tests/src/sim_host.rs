@@ -5,23 +5,30 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use burdock_core::update::UpdateKind;
-use burdock_core::{Config, MessageId, SendError, SessionId, Update};
+use burdock_core::{Class, Config, Link, MessageId, SendError, SessionId, Update};
 use burdock_sim::lab::FaultId;
-use burdock_sim::scenario::{self, Accept, FaultKind, Protocol, Reader, Trouble, Verdict, Way};
+use burdock_sim::scenario::{
+    self, Accept, FaultKind, Protocol, Reader, Router, RouterTrouble, Trouble, Tunnels, Verdict, Way,
+};
 use burdock_sim::{Lab, Scenario};
 use bytes::Bytes;
 
 use crate::conformance::{Host, Network, Notes, Peer, View};
 
 const SEED: u64 = 1;
+/// The way between I2P routers when it is good.
+const TUNNELS: Tunnels = Tunnels { latency: Duration::from_millis(300), jitter: Duration::from_millis(50) };
 
 /// Peers in a [`Lab`].
 pub struct SimHost {
     lab: Lab,
+    class: Class,
     apps: Vec<App>,
     view: View,
     /// What is wrong with the network.
     faults: Vec<FaultId>,
+    /// The routers that do not run.
+    down: Vec<FaultId>,
 }
 
 /// The application of a peer.
@@ -77,6 +84,20 @@ impl SimHost {
         self.apps[peer].newest.expect("the peer has a session")
     }
 
+    fn begin(&mut self, kind: FaultKind) -> FaultId {
+        self.lab.begin(kind).expect("the peers exist")
+    }
+
+    fn end(&mut self, fault: FaultId) {
+        self.lab.end(fault).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+
+    /// The same at every router.
+    fn at_routers(&mut self, trouble: &RouterTrouble) -> Vec<FaultId> {
+        let peers = 0..self.apps.len();
+        peers.map(|host| self.begin(FaultKind::Router { host, trouble: trouble.clone() })).collect()
+    }
+
     /// Every direction between two peers.
     fn ways(&self) -> impl Iterator<Item = Way> + use<> {
         let peers = self.apps.len();
@@ -93,16 +114,21 @@ impl Host for SimHost {
             accept: Accept::Anyone,
             clock: Duration::from_secs(1_000 * peer as u64),
             reader: Reader::Prompt,
-            router: None,
+            router: config.i2p.as_ref().map(|_| Router::default()),
         };
-        let scenario = Scenario { hosts: (0..peers).map(host).collect(), ..Scenario::calm(SEED) };
+        let scenario = Scenario { hosts: (0..peers).map(host).collect(), tunnels: TUNNELS, ..Scenario::calm(SEED) };
         let lab = Lab::new(scenario).expect("the suite's configuration is sound");
         let view = View { peers: vec![Notes::default(); peers], streams: 0 };
-        Self { lab, apps: (0..peers).map(|_| App::default()).collect(), view, faults: Vec::new() }
+        let apps = (0..peers).map(|_| App::default()).collect();
+        Self { lab, class: config.class, apps, view, faults: Vec::new(), down: Vec::new() }
     }
 
     fn dial(&mut self, from: Peer, to: Peer) {
-        let link = self.lab.link(to);
+        let hidden = self.lab.hidden_link(to);
+        let link = match self.class {
+            Class::Open => Link { i2p: hidden.i2p, ..self.lab.link(to) },
+            Class::Anonymous => hidden,
+        };
         let dialled = self.lab.with(from, |endpoint, now| endpoint.connect(now, &link)).expect("the peer lives");
         self.apps[from].newest = Some(dialled.expect("the link can be dialled"));
         self.attend();
@@ -130,42 +156,57 @@ impl Host for SimHost {
     }
 
     fn kill(&mut self, peer: Peer) {
-        let crash = self.lab.begin(FaultKind::Crash { host: peer, power: false });
-        self.apps[peer] = App { crash: Some(crash.expect("the peer exists")), ..App::default() };
+        let crash = self.begin(FaultKind::Crash { host: peer, power: false });
+        self.apps[peer] = App { crash: Some(crash), ..App::default() };
         self.attend();
     }
 
     fn revive(&mut self, peer: Peer) {
         self.view.peers[peer] = Notes::default();
         let crash = self.apps[peer].crash.take().expect("the peer was killed");
-        self.lab.end(crash).unwrap_or_else(|failure| panic!("{failure}"));
+        self.end(crash);
         self.attend();
     }
 
     fn network(&mut self, network: Network) {
         for fault in core::mem::take(&mut self.faults) {
-            self.lab.end(fault).unwrap_or_else(|failure| panic!("{failure}"));
+            self.end(fault);
         }
         let block = |protocol| Trouble::Block { protocol, port: None, verdict: Verdict::Drop };
         let troubles = match network {
             Network::Fair => vec![],
             Network::NoUdp => vec![block(Some(Protocol::Udp))],
-            Network::Dead => vec![block(None)],
+            Network::OnlyI2p | Network::Dead => vec![block(None)],
             Network::Narrow => vec![block(Some(Protocol::Udp)), Trouble::Trickle { send_buffer: 2_000, piece: 7 }],
         };
         for way in self.ways() {
             for trouble in troubles.clone() {
-                let fault = self.lab.begin(FaultKind::Path { way, trouble }).expect("the peers exist");
+                let fault = self.begin(FaultKind::Path { way, trouble });
                 self.faults.push(fault);
             }
+        }
+        if network == Network::Dead {
+            let stalled = self.at_routers(&RouterTrouble::Stalled);
+            self.faults.extend(stalled);
         }
         self.attend();
     }
 
     fn reset_streams(&mut self) {
+        // Over as soon as they begin.
         for way in self.ways() {
-            // Over as soon as it begins.
-            let _over = self.lab.begin(FaultKind::Reset { way }).expect("the peers exist");
+            let _over = self.begin(FaultKind::Reset { way });
+        }
+        let _over = self.at_routers(&RouterTrouble::Resets);
+        self.attend();
+    }
+
+    fn routers(&mut self, run: bool) {
+        for fault in core::mem::take(&mut self.down) {
+            self.end(fault);
+        }
+        if !run {
+            self.down = self.at_routers(&RouterTrouble::Down);
         }
         self.attend();
     }

@@ -269,6 +269,16 @@ fn streams_that_die_in_silence_are_noticed_and_replaced() {
 }
 
 #[test]
+fn streams_that_a_router_ends_are_replaced() {
+    // Mutation: `lost` calling `fail` makes this fail.
+    for host in [ALICE, BOB] {
+        let report = ok(&troubled(talking(9, 60), host, RouterTrouble::Resets, secs(20), None));
+        all_delivered(&report);
+        assert_eq!(streams(&report), 2, "{report}");
+    }
+}
+
+#[test]
 fn what_only_stood_still_goes_on_without_a_loss() {
     for trouble in [RouterTrouble::Silent, RouterTrouble::Stalled] {
         let report = ok(&troubled(talking(11, 60), BOB, trouble, secs(20), Some(secs(40))));

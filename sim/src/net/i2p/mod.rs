@@ -261,6 +261,7 @@ impl Net {
         }
         match trouble {
             RouterTrouble::Rebuilt => return self.kill_streams(host),
+            RouterTrouble::Resets => return self.reset_streams(now, host, queue),
             RouterTrouble::Forgets => return self.forget_sessions(now, host, queue),
             RouterTrouble::MuteCallers { streams } => return self.mute_callers(now, host, streams, queue),
             _ => {}

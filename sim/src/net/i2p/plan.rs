@@ -94,6 +94,8 @@ pub enum RouterTrouble {
     /// Its tunnels are built anew at this moment, and every stream in them is dead from now on, without a word to either
     /// end.
     Rebuilt,
+    /// Every stream in its tunnels ends at this moment, and both ends are told; what was under way is lost.
+    Resets,
     /// It forgets its sessions at this moment: streams and waiting sockets end, the control sockets stay.
     Forgets,
     /// Its bridge says what is not so.

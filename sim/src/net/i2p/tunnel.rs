@@ -270,6 +270,20 @@ impl Net {
         }
     }
 
+    /// Every stream of a router ends, and both ends are told.
+    pub(super) fn reset_streams(&mut self, now: u64, host: usize, queue: &mut Queue<Item>) {
+        let streams = self.i2p.streams.iter().filter(|(_, it)| it.hosts.contains(&Some(host)));
+        for stream in streams.map(|(stream, _)| *stream).collect::<Vec<_>>() {
+            let Some(it) = self.i2p.streams.get_mut(&stream) else { continue };
+            it_dies(Some(it));
+            let ends = core::mem::take(&mut it.sockets).into_iter().zip(it.hosts);
+            for (end, host) in ends.filter_map(|(end, host)| end.zip(host)) {
+                self.hang_up(now, host, end, queue);
+            }
+            self.forget_if_over(stream);
+        }
+    }
+
     /// i2pd lets go of a caller whom nobody takes.
     pub(super) fn nobody_accepts(&mut self, now: u64, host: usize, stream: u64, queue: &mut Queue<Item>) {
         let waits = |session: &mut super::Session| {
