@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
@@ -12,6 +11,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use burdock_tokio::gallery;
 use futures_util::stream::unfold;
 use serde::Deserialize;
@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast};
 
+use crate::connections::Seat;
 use crate::guard::{Guard, guard};
 use crate::hub::{Act, Event, Hub, MAX_TEXT, Refused};
 
@@ -171,10 +172,11 @@ fn sent(event: &Event) -> Sent {
 }
 
 /// A snapshot, then every change by its number. Whoever is too slow hears `lagged`, and a snapshot.
-async fn events(State(shared): State<Shared>) -> Result<Response, Problem> {
+async fn events(State(shared): State<Shared>, Extension(seat): Extension<Seat>) -> Result<Response, Problem> {
     let Ok(permit) = shared.pages.try_acquire_owned() else {
         return Err(Problem(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; close one".to_owned()));
     };
+    seat.keep();
     let stream = unfold((Page::new(shared.hub), permit), async |(mut page, permit)| {
         let event = page.next().await?;
         Some((Ok::<_, Infallible>(sent(&event)), (page, permit)))

@@ -22,7 +22,7 @@ pub(crate) fn burdock(args: &[&str]) -> Command {
 }
 
 /// Nothing of whoever runs the tests, and no I2P router: a real one would join the public network.
-fn closed_off(command: &mut Command) {
+pub(crate) fn closed_off(command: &mut Command) {
     command.env_remove("BURDOCK_IDENTITY").env_remove("BURDOCK_LOG").env("NO_COLOR", "1").env("BURDOCK_I2PD", "");
 }
 
