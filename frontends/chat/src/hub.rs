@@ -394,9 +394,9 @@ impl Hub {
                 self.note(state, id, text);
             }
             UpdateKind::Outcome { message, outcome } => {
-                let settled = room.settle(*message, Delivery::from(*outcome)).cloned();
-                if let Some(entry) = settled {
-                    state.wire.publish(&News::Entry { conversation: id, entry: &entry });
+                if let Some(entry) = room.settle(*message, Delivery::from(*outcome)) {
+                    let news = room.news(&entry);
+                    state.wire.publish(&news);
                 }
                 // While it is ending, what is still to be delivered is shown.
                 if state.room(run).is_none_or(|room| room.session().is_some()) {
@@ -431,7 +431,7 @@ impl Hub {
         let Some(room) = state.rooms.get_mut(&id).filter(|room| !room.is_over()) else { return };
         for entry in room.over() {
             if let Some(entry) = room.mark(entry, Delivery::Unknown) {
-                state.wire.publish(&News::Entry { conversation: id, entry });
+                state.wire.publish(&room.news(&entry));
             }
         }
         let head = room.head();
@@ -474,7 +474,7 @@ impl Hub {
         state.next_entry += 1;
         if let Some(room) = state.rooms.get_mut(&id) {
             let entry = room.add(number, from, text, now_ms());
-            state.wire.publish(&News::Entry { conversation: id, entry: &entry });
+            state.wire.publish(&room.news(&entry));
         }
         number
     }

@@ -248,6 +248,58 @@ mod tests {
         assert!(matches!(hub.send(id, " \n"), Err(Refused::Empty)));
     }
 
+    // Mutation: `oldest` of `entry` itself, or of 0, in `Room::news` makes this fail.
+    #[tokio::test]
+    async fn a_page_shows_the_lines_that_are_kept_and_each_gets_its_end() {
+        let (hub, _) = hub(1).await;
+        let nobody = Link::direct(Identity::from_bytes([9; 32]).public_key(), "127.0.0.1:9".parse().unwrap());
+        let id = hub.connect(&nobody.to_string()).unwrap();
+        let mut page = Page::new(Arc::clone(&hub));
+        page.next().await.unwrap();
+        let mut shown = std::collections::BTreeMap::new();
+        // By the number of lines first, then by their bytes.
+        for text in std::iter::repeat_n("x".to_owned(), MAX_ENTRIES + 100).chain((0..60).map(|_| "x".repeat(MAX_TEXT)))
+        {
+            hub.send(id, &text).unwrap();
+            loop {
+                let event = page.next().await.unwrap();
+                if event.name == "entry" {
+                    follow(&mut shown, &event);
+                    break;
+                }
+            }
+        }
+        assert_eq!(shown.len(), MAX_BYTES / MAX_TEXT);
+        assert!(shown.values().all(|state| state == "sending"));
+        hub.act(id, Act::Cancel).unwrap();
+        let mut seq = 0;
+        while shown.values().any(|state| state == "sending") {
+            let event = page.next().await.unwrap();
+            seq = event.seq;
+            if event.name == "entry" {
+                follow(&mut shown, &event);
+            }
+        }
+        let snapshot = hub.listen().0;
+        while seq < snapshot.seq {
+            let event = page.next().await.unwrap();
+            seq = event.seq;
+            if event.name == "entry" {
+                follow(&mut shown, &event);
+            }
+        }
+        let kept = read(&snapshot)["conversations"][0]["entries"].as_array().unwrap().clone();
+        assert!(kept.iter().map(|entry| entry["id"].as_u64().unwrap()).eq(shown.into_keys()));
+    }
+
+    /// What the page does with a line.
+    fn follow(shown: &mut std::collections::BTreeMap<u64, String>, event: &Event) {
+        let news = read(event);
+        let entry = &news["entry"];
+        shown.insert(entry["id"].as_u64().unwrap(), entry["state"].as_str().unwrap_or("note").to_owned());
+        *shown = shown.split_off(&news["oldest"].as_u64().unwrap());
+    }
+
     #[tokio::test]
     async fn a_link_is_never_told_to_pages_but_ours() {
         let (hub, _) = hub(1).await;
