@@ -26,6 +26,8 @@ const CHANNEL: u8 = 0;
 pub(crate) const MAX_TEXT: usize = 16 * 1024;
 /// Conversations, in all. One that has ended makes room for a new one.
 const MAX_ROOMS: usize = 64;
+/// What a peer is told when all of them are open.
+const TURNED_AWAY: &str = "this chat is full; try again later";
 /// Changes that a page may lag behind.
 const BACKLOG: usize = 256;
 
@@ -123,6 +125,12 @@ struct Run {
 }
 
 impl State {
+    /// Lets go of the tasks that have ended, and counts the others.
+    fn running(&mut self) -> usize {
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.len()
+    }
+
     fn room(&mut self, run: Run) -> Option<&mut Room> {
         self.rooms.get_mut(&run.room).filter(|room| room.runs(run.no))
     }
@@ -151,10 +159,16 @@ impl Hub {
     /// Takes in one peer after the other, until the endpoint is shut down.
     pub(crate) async fn welcome(self: Arc<Self>) {
         while let Some((session, updates)) = self.endpoint.accept().await {
-            let mut state = self.lock();
-            // Without room for it the session is dropped, which tells the peer.
-            if let Err(refused) = self.begin(&mut state, session, updates, None) {
-                debug!(%refused, "a peer was turned away");
+            let state = &mut *self.lock();
+            match self.room_for(state, &session) {
+                Ok(room) => self.begin(state, room, session, updates, None),
+                Err(refused) => {
+                    debug!(%refused, "a peer was turned away");
+                    // Of a crowd some are dropped without a word.
+                    if state.running() < 2 * MAX_ROOMS {
+                        state.tasks.spawn(Arc::clone(&self).turn_away(session, updates));
+                    }
+                }
             }
         }
     }
@@ -207,7 +221,9 @@ impl Hub {
             return Ok(room.id);
         }
         let (session, updates) = self.endpoint.connect(&link)?;
-        self.begin(&mut state, session, updates, Some(link))
+        let room = self.room_for(&mut state, &session)?;
+        self.begin(&mut state, room, session, updates, Some(link));
+        Ok(room)
     }
 
     pub(crate) fn send(&self, conversation: u64, text: &str) -> Result<(), Refused> {
@@ -245,7 +261,7 @@ impl Hub {
                 }
                 let link = room.link.clone().ok_or(Refused::NoLink)?;
                 let (session, updates) = self.endpoint.connect(&link)?;
-                self.begin(state, session, updates, Some(link))?;
+                self.begin(state, conversation, session, updates, Some(link));
             }
             Act::Dismiss => {
                 if !room.is_over() {
@@ -258,38 +274,43 @@ impl Hub {
         Ok(())
     }
 
-    /// A session begins, in the conversation that there is with its peer, or a new one.
-    fn begin(
-        self: &Arc<Self>,
-        state: &mut State,
-        session: Session,
-        updates: Updates,
-        link: Option<Link>,
-    ) -> Result<u64, Refused> {
+    /// The conversation that there is with the session's peer, or a new one.
+    fn room_for(&self, state: &mut State, session: &Session) -> Result<u64, Refused> {
         let peer = session.peer();
-        let known = state.rooms.values().find(|room| room.peer == peer).map(|room| room.id);
-        let id = match known {
-            Some(id) => id,
-            None => {
-                self.make_room(state)?;
-                let id = state.next_room;
-                state.next_room += 1;
-                state.rooms.insert(id, Room::new(id, &self.endpoint.public_key(), &session));
-                id
-            }
-        };
+        if let Some(room) = state.rooms.values().find(|room| room.peer == peer) {
+            return Ok(room.id);
+        }
+        self.make_room(state)?;
+        let id = state.next_room;
+        state.next_room += 1;
+        state.rooms.insert(id, Room::new(id, &self.endpoint.public_key(), session));
+        Ok(id)
+    }
+
+    /// A session begins in a conversation.
+    fn begin(self: &Arc<Self>, state: &mut State, id: u64, session: Session, updates: Updates, link: Option<Link>) {
         // The task of the session before may not have come to its end yet.
         self.over(state, id);
-        let room = state.rooms.get_mut(&id).ok_or(Refused::Unknown)?;
+        let Some(room) = state.rooms.get_mut(&id) else { return };
         let session = Arc::new(session);
         let (orders, taken) = mpsc::channel(1);
         room.link = link.or(room.link.take());
         let run = Run { room: id, no: room.begin(Arc::clone(&session), orders) };
         state.wire.publish(&News::Conversation(&room.head()));
-        // Those that have ended are let go of.
-        while state.tasks.try_join_next().is_some() {}
+        state.running();
         state.tasks.spawn(Arc::clone(self).attend(run, session, updates, taken));
-        Ok(id)
+    }
+
+    /// Tells a peer that there is no room for it, and hears whether it used the link that is shown: then that is its own,
+    /// to come again with, and others need a fresh one.
+    async fn turn_away(self: Arc<Self>, session: Session, mut updates: Updates) {
+        let nowhere = Run { room: 0, no: 0 };
+        let following = async {
+            while let Some(update) = updates.next().await {
+                self.on_update(nowhere, &update);
+            }
+        };
+        tokio::join!(session.close(TURNED_AWAY), following);
     }
 
     fn make_room(&self, state: &mut State) -> Result<(), Refused> {
@@ -531,7 +552,8 @@ mod tests {
         while session.status().state != Stage::Closed {
             tokio::task::yield_now().await;
         }
-        let room = hub.begin(&mut hub.lock(), session, updates, None).unwrap();
+        let room = hub.room_for(&mut hub.lock(), &session).unwrap();
+        hub.begin(&mut hub.lock(), room, session, updates, None);
         while !hub.lock().rooms[&room].is_over() {
             tokio::task::yield_now().await;
         }
@@ -555,6 +577,41 @@ mod tests {
         let direct = Link::direct(key, "192.0.2.1:4000".parse().unwrap());
         assert!(matches!(hub.connect(&direct.to_string()), Err(Refused::Connect(ConnectError::Direct))));
         assert_eq!(hub.lock().rooms[&room].link.as_ref(), Some(&hidden));
+        hub.stop();
+    }
+
+    // Mutation: dropping the session in `welcome`, in the place of `turn_away`, makes this fail.
+    #[tokio::test]
+    async fn a_peer_for_whom_there_is_no_room_is_told_so_and_its_link_is_replaced() {
+        let host = endpoint(1, crate::config()).await;
+        let door = Door::new(AcceptPolicy::nobody(), link_to(&host), "One.").with_invites().unwrap();
+        let hub = Hub::new(host, door);
+        for n in 0..MAX_ROOMS {
+            let key = Identity::from_bytes([100 + u8::try_from(n).unwrap(); 32]).public_key();
+            hub.connect(&Link::direct(key, "127.0.0.1:9".parse().unwrap()).to_string()).unwrap();
+        }
+        let shown = hub.lock().me.link.clone();
+        let welcoming = tokio::spawn(Arc::clone(&hub).welcome());
+        let guest = endpoint(2, crate::config()).await;
+        let (session, _) = guest.connect(&shown.parse().unwrap()).unwrap();
+        let closed = session.recv().await.unwrap_err();
+        assert_eq!((closed.by_peer, &*closed.reason), (true, TURNED_AWAY), "{closed:?}");
+        while hub.lock().me.link == shown {
+            tokio::task::yield_now().await;
+        }
+
+        // Once there is room it is let in by the link that it has.
+        hub.act(1, Act::Cancel).unwrap();
+        while !hub.lock().rooms[&1].is_over() {
+            tokio::task::yield_now().await;
+        }
+        drop(session);
+        let (session, _) = guest.connect(&shown.parse().unwrap()).unwrap();
+        session.connected().await.unwrap();
+        while hub.lock().rooms.contains_key(&1) {
+            tokio::task::yield_now().await;
+        }
+        welcoming.abort();
         hub.stop();
     }
 
