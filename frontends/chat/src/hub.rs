@@ -12,7 +12,7 @@ use burdock_tokio::update::UpdateKind;
 use burdock_tokio::{Code, ConnectError, Endpoint, Link, LinkError, Message, SendError, Session, Update, Updates};
 use serde::Deserialize;
 use thiserror::Error;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tracing::debug;
 
@@ -138,6 +138,7 @@ impl State {
 
 pub(crate) struct Hub {
     endpoint: Endpoint,
+    router_needed: Notify,
     state: Mutex<State>,
 }
 
@@ -148,7 +149,7 @@ impl Hub {
         let wire = Wire { seq: 0, news: Some(broadcast::Sender::new(BACKLOG)) };
         let state =
             State { wire, door, me, rooms: BTreeMap::new(), next_room: 1, next_entry: 1, tasks: JoinSet::new() };
-        Arc::new(Self { endpoint, state: Mutex::new(state) })
+        Arc::new(Self { endpoint, router_needed: Notify::new(), state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -197,6 +198,10 @@ impl Hub {
         self.tell_me(state);
     }
 
+    pub(crate) async fn router_needed(&self) {
+        self.router_needed.notified().await;
+    }
+
     /// A snapshot, and everything after it.
     pub(crate) fn listen(&self) -> (Event, broadcast::Receiver<Arc<Event>>) {
         let mut state = self.lock();
@@ -220,7 +225,7 @@ impl Hub {
             room.link = Some(link);
             return Ok(room.id);
         }
-        let (session, updates) = self.endpoint.connect(&link)?;
+        let (session, updates) = self.dial(&link)?;
         let room = self.room_for(&mut state, &session)?;
         self.begin(&mut state, room, session, updates, Some(link));
         Ok(room)
@@ -249,6 +254,9 @@ impl Hub {
         match act {
             Act::RetryNow => {
                 room.session().ok_or(Refused::Over)?.retry_now();
+                if room.link.as_ref().is_some_and(needs_router) {
+                    self.router_needed.notify_one();
+                }
             }
             Act::Cancel | Act::Close => {
                 let line = room.line.as_ref().ok_or(Refused::Over)?;
@@ -260,7 +268,7 @@ impl Hub {
                     return Err(Refused::Open);
                 }
                 let link = room.link.clone().ok_or(Refused::NoLink)?;
-                let (session, updates) = self.endpoint.connect(&link)?;
+                let (session, updates) = self.dial(&link)?;
                 self.begin(state, conversation, session, updates, Some(link));
             }
             Act::Dismiss => {
@@ -272,6 +280,14 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    fn dial(&self, link: &Link) -> Result<(Session, Updates), ConnectError> {
+        let dialled = self.endpoint.connect(link)?;
+        if needs_router(link) {
+            self.router_needed.notify_one();
+        }
+        Ok(dialled)
     }
 
     /// The conversation that there is with the session's peer, or a new one.
@@ -506,6 +522,11 @@ impl Hub {
     }
 }
 
+/// Whether only I2P reaches a peer. One with another way as well is no reason to join a network.
+fn needs_router(link: &Link) -> bool {
+    link.host.is_none() || (link.udp_port.is_none() && link.tcp_port.is_none())
+}
+
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("the view has string keys alone")
 }
@@ -526,6 +547,7 @@ mod tests {
 
     use burdock_tokio::update::State as Stage;
     use burdock_tokio::{AcceptPolicy, Config, I2p, Identity};
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -577,6 +599,26 @@ mod tests {
         let direct = Link::direct(key, "192.0.2.1:4000".parse().unwrap());
         assert!(matches!(hub.connect(&direct.to_string()), Err(Refused::Connect(ConnectError::Direct))));
         assert_eq!(hub.lock().rooms[&room].link.as_ref(), Some(&hidden));
+        hub.stop();
+    }
+
+    // Mutation: `needs_router` that asks whether the link has a destination makes this fail.
+    #[tokio::test]
+    async fn a_router_is_needed_for_a_peer_that_only_i2p_reaches() {
+        let i2p = Some(I2p { bridge: "127.0.0.1:9".parse().unwrap(), accept: false, ..I2p::default() });
+        let endpoint = endpoint(1, Config { i2p, ..crate::config() }).await;
+        let hub = Hub::new(endpoint.clone(), Door::new(AcceptPolicy::nobody(), link_to(&endpoint), "Nobody."));
+        let needed = || hub.router_needed().now_or_never().is_some();
+        let key = |n| Identity::from_bytes([n; 32]).public_key();
+        let direct = Link::direct(key(2), "127.0.0.1:9".parse().unwrap());
+        let both = Link { key: key(3), i2p: format!("{}.b32.i2p", "a".repeat(52)).parse().ok(), ..direct.clone() };
+        let hidden = Link { key: key(4), host: None, udp_port: None, tcp_port: None, ..both.clone() };
+        for (link, wants) in [(direct, false), (both, false), (hidden, true)] {
+            let room = hub.connect(&link.to_string()).unwrap();
+            assert_eq!(needed(), wants, "{link}");
+            hub.act(room, Act::RetryNow).unwrap();
+            assert_eq!(needed(), wants, "{link}");
+        }
         hub.stop();
     }
 

@@ -111,6 +111,14 @@ impl Chat {
         self.hub.set_router(words.into());
     }
 
+    /// Waits until a peer is dialled, or dialled again, that only I2P reaches. Once for all that were since it was last
+    /// waited for.
+    ///
+    /// Cancel safe.
+    pub async fn router_needed(&self) {
+        self.hub.router_needed().await;
+    }
+
     /// The endpoint behind the page.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
