@@ -4,27 +4,12 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Talker, closed_off, run};
-
-/// Posts to the page's server as the page does, and returns what comes back, line by line, until nothing comes.
-fn call(url: &str, path: &str, body: &str) -> impl Iterator<Item = String> + use<> {
-    let (place, secret) = url.trim_start_matches("http://").split_once("/#").unwrap();
-    let mut stream = TcpStream::connect(place).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: {place}\r\nOrigin: http://{place}\r\nAuthorization: Bearer {secret}\r\n\
-         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    BufReader::new(stream).lines().map_while(Result::ok)
-}
+use common::{Talker, call, closed_off, run};
 
 fn get_page(url: &str) {
     let place = url.trim_start_matches("http://").split('/').next().unwrap();
