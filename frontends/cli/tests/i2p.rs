@@ -196,6 +196,7 @@ fn chat(data: &Path, router: &Path) -> (Talker, String) {
     (chat, url)
 }
 
+// Mutation: leaving out `set_bridge` in `router_on_demand` makes this fail.
 #[cfg(unix)]
 #[test]
 fn a_chat_gets_a_router_when_a_link_needs_one_or_says_how_to() {
