@@ -53,7 +53,16 @@ impl Bridge {
     /// When loopback has no port.
     #[must_use]
     pub fn new(mood: Mood) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        Self::at(0, mood)
+    }
+
+    /// Listens on this port.
+    ///
+    /// # Panics
+    /// When the port is taken.
+    #[must_use]
+    pub fn at(port: u16, mood: Mood) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port is free");
         let addr = listener.local_addr().expect("it is bound");
         let network = Arc::new(Mutex::new(Network::default()));
         if mood != Mood::Refuses {

@@ -4,6 +4,7 @@
 //! under the same destination, when it is gone or of no use any more. Every other stream to the bridge speaks SAM until the
 //! router has made a stream to a peer of it; then it is handed over and carries packets like any other.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::streams::StreamOwner;
 use super::{Endpoint, Reason, Shared, Timer};
 use crate::backoff::Schedule;
 use crate::code::Code;
-use crate::config::{self, Transport};
+use crate::config::{self, ConfigError, Transport};
 use crate::door::Source;
 use crate::io::{Action, RouterState, SessionId, StreamId};
 use crate::sam::{Destination, Happened, MAX_LINE, PrivateDestination, SamError, SamId, Socket, Step};
@@ -256,6 +257,27 @@ impl Endpoint {
     #[must_use]
     pub fn private_destination(&self) -> Option<&PrivateDestination> {
         self.shared.router.as_ref()?.identity.as_deref()
+    }
+
+    /// The SAM bridge is at another address from now on, as when a router was started after the endpoint. The SAM session
+    /// with the one before ends; streams to peers live on. Without I2P in the configuration nothing happens.
+    ///
+    /// # Errors
+    /// The address is not on this machine, and [`I2p::remote_bridge`](crate::I2p::remote_bridge) is not set. Then
+    /// the bridge stays the one before.
+    pub fn set_bridge(&mut self, now: Time, bridge: SocketAddr) -> Result<(), ConfigError> {
+        let now = self.clamp(now);
+        let mut config = self.shared.config.clone();
+        let Some(i2p) = config.i2p.as_mut().filter(|i2p| i2p.bridge != bridge) else { return Ok(()) };
+        i2p.bridge = bridge;
+        config.validate()?;
+        self.shared.config = config;
+        self.end_sam_session(now);
+        if let Some(router) = &mut self.shared.router {
+            router.retries = 0;
+        }
+        self.hurry_router(now);
+        Ok(())
     }
 
     /// Does what is due at the router.

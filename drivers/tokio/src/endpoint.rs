@@ -176,6 +176,14 @@ impl Endpoint {
         state.core.private_destination().map(|private| Zeroizing::new(private.expose().to_owned()))
     }
 
+    /// The router's SAM bridge is at another address from now on.
+    ///
+    /// # Errors
+    /// As [`burdock_core::Endpoint::set_bridge`].
+    pub fn set_bridge(&self, bridge: SocketAddr) -> Result<(), ConfigError> {
+        self.shared().call(|state, now| state.core.set_bridge(now, bridge))
+    }
+
     /// Who may open sessions from now on.
     pub fn set_accept(&self, policy: AcceptPolicy) {
         self.shared().call(|state, _| {

@@ -87,7 +87,7 @@ function take(name, id, data) {
     case 'me': me = data; showMe(); break;
     case 'conversation': upsert(data); break;
     case 'removed': conversations.delete(data.conversation); if (selected === data.conversation) select(null); break;
-    case 'entry': addEntry(data.conversation, data.entry); break;
+    case 'entry': addEntry(data.conversation, data.entry, data.oldest); break;
     case 'connection_progress': {
       const conversation = conversations.get(data.conversation);
       if (conversation) conversation.status.progress = data;
@@ -131,14 +131,14 @@ function upsert(head) {
   else if (known && selected === head.id) showHead();
 }
 
-function addEntry(id, entry) {
+function addEntry(id, entry, oldest) {
   const conversation = conversations.get(id);
   if (!conversation) return;
   const isNew = !conversation.entries.has(entry.id);
   conversation.entries.set(entry.id, entry);
-  // As many as the program keeps.
+  // The program keeps these no more, and tells nothing of them.
   for (const old of conversation.entries.keys()) {
-    if (conversation.entries.size <= 500) break;
+    if (old >= oldest) break;
     conversation.entries.delete(old);
     if (selected === id) $(`entry-${old}`)?.remove();
   }

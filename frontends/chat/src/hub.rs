@@ -12,7 +12,7 @@ use burdock_tokio::update::UpdateKind;
 use burdock_tokio::{Code, ConnectError, Endpoint, Link, LinkError, Message, SendError, Session, Update, Updates};
 use serde::Deserialize;
 use thiserror::Error;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tracing::debug;
 
@@ -26,6 +26,8 @@ const CHANNEL: u8 = 0;
 pub(crate) const MAX_TEXT: usize = 16 * 1024;
 /// Conversations, in all. One that has ended makes room for a new one.
 const MAX_ROOMS: usize = 64;
+/// What a peer is told when all of them are open.
+const TURNED_AWAY: &str = "this chat is full; try again later";
 /// Changes that a page may lag behind.
 const BACKLOG: usize = 256;
 
@@ -123,6 +125,12 @@ struct Run {
 }
 
 impl State {
+    /// Lets go of the tasks that have ended, and counts the others.
+    fn running(&mut self) -> usize {
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.len()
+    }
+
     fn room(&mut self, run: Run) -> Option<&mut Room> {
         self.rooms.get_mut(&run.room).filter(|room| room.runs(run.no))
     }
@@ -130,6 +138,7 @@ impl State {
 
 pub(crate) struct Hub {
     endpoint: Endpoint,
+    router_needed: Notify,
     state: Mutex<State>,
 }
 
@@ -140,7 +149,7 @@ impl Hub {
         let wire = Wire { seq: 0, news: Some(broadcast::Sender::new(BACKLOG)) };
         let state =
             State { wire, door, me, rooms: BTreeMap::new(), next_room: 1, next_entry: 1, tasks: JoinSet::new() };
-        Arc::new(Self { endpoint, state: Mutex::new(state) })
+        Arc::new(Self { endpoint, router_needed: Notify::new(), state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -151,10 +160,16 @@ impl Hub {
     /// Takes in one peer after the other, until the endpoint is shut down.
     pub(crate) async fn welcome(self: Arc<Self>) {
         while let Some((session, updates)) = self.endpoint.accept().await {
-            let mut state = self.lock();
-            // Without room for it the session is dropped, which tells the peer.
-            if let Err(refused) = self.begin(&mut state, session, updates, None) {
-                debug!(%refused, "a peer was turned away");
+            let state = &mut *self.lock();
+            match self.room_for(state, &session) {
+                Ok(room) => self.begin(state, room, session, updates, None),
+                Err(refused) => {
+                    debug!(%refused, "a peer was turned away");
+                    // Of a crowd some are dropped without a word.
+                    if state.running() < 2 * MAX_ROOMS {
+                        state.tasks.spawn(Arc::clone(&self).turn_away(session, updates));
+                    }
+                }
             }
         }
     }
@@ -183,6 +198,10 @@ impl Hub {
         self.tell_me(state);
     }
 
+    pub(crate) async fn router_needed(&self) {
+        self.router_needed.notified().await;
+    }
+
     /// A snapshot, and everything after it.
     pub(crate) fn listen(&self) -> (Event, broadcast::Receiver<Arc<Event>>) {
         let mut state = self.lock();
@@ -206,8 +225,10 @@ impl Hub {
             room.link = Some(link);
             return Ok(room.id);
         }
-        let (session, updates) = self.endpoint.connect(&link)?;
-        self.begin(&mut state, session, updates, Some(link))
+        let (session, updates) = self.dial(&link)?;
+        let room = self.room_for(&mut state, &session)?;
+        self.begin(&mut state, room, session, updates, Some(link));
+        Ok(room)
     }
 
     pub(crate) fn send(&self, conversation: u64, text: &str) -> Result<(), Refused> {
@@ -233,6 +254,9 @@ impl Hub {
         match act {
             Act::RetryNow => {
                 room.session().ok_or(Refused::Over)?.retry_now();
+                if room.link.as_ref().is_some_and(needs_router) {
+                    self.router_needed.notify_one();
+                }
             }
             Act::Cancel | Act::Close => {
                 let line = room.line.as_ref().ok_or(Refused::Over)?;
@@ -244,8 +268,8 @@ impl Hub {
                     return Err(Refused::Open);
                 }
                 let link = room.link.clone().ok_or(Refused::NoLink)?;
-                let (session, updates) = self.endpoint.connect(&link)?;
-                self.begin(state, session, updates, Some(link))?;
+                let (session, updates) = self.dial(&link)?;
+                self.begin(state, conversation, session, updates, Some(link));
             }
             Act::Dismiss => {
                 if !room.is_over() {
@@ -258,38 +282,51 @@ impl Hub {
         Ok(())
     }
 
-    /// A session begins, in the conversation that there is with its peer, or a new one.
-    fn begin(
-        self: &Arc<Self>,
-        state: &mut State,
-        session: Session,
-        updates: Updates,
-        link: Option<Link>,
-    ) -> Result<u64, Refused> {
+    fn dial(&self, link: &Link) -> Result<(Session, Updates), ConnectError> {
+        let dialled = self.endpoint.connect(link)?;
+        if needs_router(link) {
+            self.router_needed.notify_one();
+        }
+        Ok(dialled)
+    }
+
+    /// The conversation that there is with the session's peer, or a new one.
+    fn room_for(&self, state: &mut State, session: &Session) -> Result<u64, Refused> {
         let peer = session.peer();
-        let known = state.rooms.values().find(|room| room.peer == peer).map(|room| room.id);
-        let id = match known {
-            Some(id) => id,
-            None => {
-                self.make_room(state)?;
-                let id = state.next_room;
-                state.next_room += 1;
-                state.rooms.insert(id, Room::new(id, &self.endpoint.public_key(), &session));
-                id
-            }
-        };
+        if let Some(room) = state.rooms.values().find(|room| room.peer == peer) {
+            return Ok(room.id);
+        }
+        self.make_room(state)?;
+        let id = state.next_room;
+        state.next_room += 1;
+        state.rooms.insert(id, Room::new(id, &self.endpoint.public_key(), session));
+        Ok(id)
+    }
+
+    /// A session begins in a conversation.
+    fn begin(self: &Arc<Self>, state: &mut State, id: u64, session: Session, updates: Updates, link: Option<Link>) {
         // The task of the session before may not have come to its end yet.
         self.over(state, id);
-        let room = state.rooms.get_mut(&id).ok_or(Refused::Unknown)?;
+        let Some(room) = state.rooms.get_mut(&id) else { return };
         let session = Arc::new(session);
         let (orders, taken) = mpsc::channel(1);
         room.link = link.or(room.link.take());
         let run = Run { room: id, no: room.begin(Arc::clone(&session), orders) };
         state.wire.publish(&News::Conversation(&room.head()));
-        // Those that have ended are let go of.
-        while state.tasks.try_join_next().is_some() {}
+        state.running();
         state.tasks.spawn(Arc::clone(self).attend(run, session, updates, taken));
-        Ok(id)
+    }
+
+    /// Tells a peer that there is no room for it, and hears whether it used the link that is shown: then that is its own,
+    /// to come again with, and others need a fresh one.
+    async fn turn_away(self: Arc<Self>, session: Session, mut updates: Updates) {
+        let nowhere = Run { room: 0, no: 0 };
+        let following = async {
+            while let Some(update) = updates.next().await {
+                self.on_update(nowhere, &update);
+            }
+        };
+        tokio::join!(session.close(TURNED_AWAY), following);
     }
 
     fn make_room(&self, state: &mut State) -> Result<(), Refused> {
@@ -394,9 +431,9 @@ impl Hub {
                 self.note(state, id, text);
             }
             UpdateKind::Outcome { message, outcome } => {
-                let settled = room.settle(*message, Delivery::from(*outcome)).cloned();
-                if let Some(entry) = settled {
-                    state.wire.publish(&News::Entry { conversation: id, entry: &entry });
+                if let Some(entry) = room.settle(*message, Delivery::from(*outcome)) {
+                    let news = room.news(&entry);
+                    state.wire.publish(&news);
                 }
                 // While it is ending, what is still to be delivered is shown.
                 if state.room(run).is_none_or(|room| room.session().is_some()) {
@@ -431,7 +468,7 @@ impl Hub {
         let Some(room) = state.rooms.get_mut(&id).filter(|room| !room.is_over()) else { return };
         for entry in room.over() {
             if let Some(entry) = room.mark(entry, Delivery::Unknown) {
-                state.wire.publish(&News::Entry { conversation: id, entry });
+                state.wire.publish(&room.news(&entry));
             }
         }
         let head = room.head();
@@ -474,7 +511,7 @@ impl Hub {
         state.next_entry += 1;
         if let Some(room) = state.rooms.get_mut(&id) {
             let entry = room.add(number, from, text, now_ms());
-            state.wire.publish(&News::Entry { conversation: id, entry: &entry });
+            state.wire.publish(&room.news(&entry));
         }
         number
     }
@@ -483,6 +520,11 @@ impl Hub {
         state.me = state.door.me();
         state.wire.publish(&News::Me(&state.me));
     }
+}
+
+/// Whether only I2P reaches a peer. One with another way as well is no reason to join a network.
+fn needs_router(link: &Link) -> bool {
+    link.host.is_none() || (link.udp_port.is_none() && link.tcp_port.is_none())
 }
 
 fn json(value: &impl serde::Serialize) -> String {
@@ -505,6 +547,7 @@ mod tests {
 
     use burdock_tokio::update::State as Stage;
     use burdock_tokio::{AcceptPolicy, Config, I2p, Identity};
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -531,7 +574,8 @@ mod tests {
         while session.status().state != Stage::Closed {
             tokio::task::yield_now().await;
         }
-        let room = hub.begin(&mut hub.lock(), session, updates, None).unwrap();
+        let room = hub.room_for(&mut hub.lock(), &session).unwrap();
+        hub.begin(&mut hub.lock(), room, session, updates, None);
         while !hub.lock().rooms[&room].is_over() {
             tokio::task::yield_now().await;
         }
@@ -555,6 +599,61 @@ mod tests {
         let direct = Link::direct(key, "192.0.2.1:4000".parse().unwrap());
         assert!(matches!(hub.connect(&direct.to_string()), Err(Refused::Connect(ConnectError::Direct))));
         assert_eq!(hub.lock().rooms[&room].link.as_ref(), Some(&hidden));
+        hub.stop();
+    }
+
+    // Mutation: `needs_router` that asks whether the link has a destination makes this fail.
+    #[tokio::test]
+    async fn a_router_is_needed_for_a_peer_that_only_i2p_reaches() {
+        let i2p = Some(I2p { bridge: "127.0.0.1:9".parse().unwrap(), accept: false, ..I2p::default() });
+        let endpoint = endpoint(1, Config { i2p, ..crate::config() }).await;
+        let hub = Hub::new(endpoint.clone(), Door::new(AcceptPolicy::nobody(), link_to(&endpoint), "Nobody."));
+        let needed = || hub.router_needed().now_or_never().is_some();
+        let key = |n| Identity::from_bytes([n; 32]).public_key();
+        let direct = Link::direct(key(2), "127.0.0.1:9".parse().unwrap());
+        let both = Link { key: key(3), i2p: format!("{}.b32.i2p", "a".repeat(52)).parse().ok(), ..direct.clone() };
+        let hidden = Link { key: key(4), host: None, udp_port: None, tcp_port: None, ..both.clone() };
+        for (link, wants) in [(direct, false), (both, false), (hidden, true)] {
+            let room = hub.connect(&link.to_string()).unwrap();
+            assert_eq!(needed(), wants, "{link}");
+            hub.act(room, Act::RetryNow).unwrap();
+            assert_eq!(needed(), wants, "{link}");
+        }
+        hub.stop();
+    }
+
+    // Mutation: dropping the session in `welcome`, in the place of `turn_away`, makes this fail.
+    #[tokio::test]
+    async fn a_peer_for_whom_there_is_no_room_is_told_so_and_its_link_is_replaced() {
+        let host = endpoint(1, crate::config()).await;
+        let door = Door::new(AcceptPolicy::nobody(), link_to(&host), "One.").with_invites().unwrap();
+        let hub = Hub::new(host, door);
+        for n in 0..MAX_ROOMS {
+            let key = Identity::from_bytes([100 + u8::try_from(n).unwrap(); 32]).public_key();
+            hub.connect(&Link::direct(key, "127.0.0.1:9".parse().unwrap()).to_string()).unwrap();
+        }
+        let shown = hub.lock().me.link.clone();
+        let welcoming = tokio::spawn(Arc::clone(&hub).welcome());
+        let guest = endpoint(2, crate::config()).await;
+        let (session, _) = guest.connect(&shown.parse().unwrap()).unwrap();
+        let closed = session.recv().await.unwrap_err();
+        assert_eq!((closed.by_peer, &*closed.reason), (true, TURNED_AWAY), "{closed:?}");
+        while hub.lock().me.link == shown {
+            tokio::task::yield_now().await;
+        }
+
+        // Once there is room it is let in by the link that it has.
+        hub.act(1, Act::Cancel).unwrap();
+        while !hub.lock().rooms[&1].is_over() {
+            tokio::task::yield_now().await;
+        }
+        drop(session);
+        let (session, _) = guest.connect(&shown.parse().unwrap()).unwrap();
+        session.connected().await.unwrap();
+        while hub.lock().rooms.contains_key(&1) {
+            tokio::task::yield_now().await;
+        }
+        welcoming.abort();
         hub.stop();
     }
 

@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod connections;
 mod door;
 mod guard;
 mod hub;
@@ -38,7 +39,6 @@ use std::sync::Arc;
 
 use burdock_tokio::{Config, Endpoint, Link};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 pub use door::Door;
@@ -60,10 +60,8 @@ pub struct Chat {
     hub: Arc<Hub>,
     addr: SocketAddr,
     url: String,
-    /// The task that lets peers in.
-    welcome: AbortHandle,
-    /// When this goes, the server lets go of its connections and ends.
-    _open: watch::Sender<()>,
+    /// The tasks that let peers in and serve the page.
+    tasks: [AbortHandle; 2],
 }
 
 impl Chat {
@@ -78,15 +76,9 @@ impl Chat {
         let url = gate.url();
         let hub = Hub::new(endpoint, door);
         let router = server::router(Arc::clone(&hub), gate);
-        let welcome = tokio::spawn(Arc::clone(&hub).welcome()).abort_handle();
-        let (open, mut seen) = watch::channel(());
-        let closed = async move { while seen.changed().await.is_ok() {} };
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(closed).await {
-                tracing::error!(%error, "the page is served no longer");
-            }
-        });
-        Ok(Self { hub, addr, url, welcome, _open: open })
+        let welcome = tokio::spawn(Arc::clone(&hub).welcome());
+        let serving = tokio::spawn(connections::serve(listener, router, connections::HEAD_DEADLINE));
+        Ok(Self { hub, addr, url, tasks: [welcome.abort_handle(), serving.abort_handle()] })
     }
 
     /// The address to open in a browser. Who has it can read and write everything: it is a secret.
@@ -119,6 +111,14 @@ impl Chat {
         self.hub.set_router(words.into());
     }
 
+    /// Waits until a peer is dialled, or dialled again, that only I2P reaches. Once for all that were since it was last
+    /// waited for.
+    ///
+    /// Cancel safe.
+    pub async fn router_needed(&self) {
+        self.hub.router_needed().await;
+    }
+
     /// The endpoint behind the page.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
@@ -133,7 +133,7 @@ impl Chat {
 
 impl Drop for Chat {
     fn drop(&mut self) {
-        self.welcome.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
         self.hub.stop();
     }
 }

@@ -7,7 +7,7 @@ use burdock_tokio::{Code, Link, MessageId, PublicKey, Session, State, Status, Wa
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::view::{Conversation, Delivery, End, Entry, Head, Who};
+use crate::view::{Conversation, Delivery, End, Entry, Head, News, Who};
 
 /// Lines of one conversation that are kept, and their bytes in all; the oldest go first.
 pub(crate) const MAX_ENTRIES: usize = 500;
@@ -158,20 +158,26 @@ impl Room {
         entry
     }
 
+    /// A line of ours that is new or has changed, as pages hear of it.
+    pub(crate) fn news<'a>(&self, entry: &'a Entry) -> News<'a> {
+        let oldest = self.entries.front().map_or(entry.id, |oldest| oldest.id);
+        News::Entry { conversation: self.id, oldest, entry }
+    }
+
     /// Our message of this line awaits its outcome.
     pub(crate) fn await_outcome(&mut self, message: MessageId, entry: u64) {
         self.pending.insert(message, entry);
     }
 
     /// The line of a message that has its outcome now, if it is still there.
-    pub(crate) fn settle(&mut self, message: MessageId, state: Delivery) -> Option<&Entry> {
+    pub(crate) fn settle(&mut self, message: MessageId, state: Delivery) -> Option<Entry> {
         let entry = self.pending.remove(&message)?;
         self.mark(entry, state)
     }
 
-    pub(crate) fn mark(&mut self, entry: u64, state: Delivery) -> Option<&Entry> {
+    pub(crate) fn mark(&mut self, entry: u64, state: Delivery) -> Option<Entry> {
         let entry = self.entries.iter_mut().rev().find(|line| line.id == entry)?;
         entry.state = Some(state);
-        Some(entry)
+        Some(entry.clone())
     }
 }

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
@@ -12,6 +11,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use burdock_tokio::gallery;
 use futures_util::stream::unfold;
 use serde::Deserialize;
@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast};
 
+use crate::connections::Seat;
 use crate::guard::{Guard, guard};
 use crate::hub::{Act, Event, Hub, MAX_TEXT, Refused};
 
@@ -171,10 +172,11 @@ fn sent(event: &Event) -> Sent {
 }
 
 /// A snapshot, then every change by its number. Whoever is too slow hears `lagged`, and a snapshot.
-async fn events(State(shared): State<Shared>) -> Result<Response, Problem> {
+async fn events(State(shared): State<Shared>, Extension(seat): Extension<Seat>) -> Result<Response, Problem> {
     let Ok(permit) = shared.pages.try_acquire_owned() else {
         return Err(Problem(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; close one".to_owned()));
     };
+    seat.keep();
     let stream = unfold((Page::new(shared.hub), permit), async |(mut page, permit)| {
         let event = page.next().await?;
         Some((Ok::<_, Infallible>(sent(&event)), (page, permit)))
@@ -244,6 +246,58 @@ mod tests {
         assert_eq!(kept(&hub), (MAX_BYTES / MAX_TEXT, MAX_BYTES));
         assert!(matches!(hub.send(id, &format!("{long}x")), Err(Refused::Send(_))));
         assert!(matches!(hub.send(id, " \n"), Err(Refused::Empty)));
+    }
+
+    // Mutation: `oldest` of `entry` itself, or of 0, in `Room::news` makes this fail.
+    #[tokio::test]
+    async fn a_page_shows_the_lines_that_are_kept_and_each_gets_its_end() {
+        let (hub, _) = hub(1).await;
+        let nobody = Link::direct(Identity::from_bytes([9; 32]).public_key(), "127.0.0.1:9".parse().unwrap());
+        let id = hub.connect(&nobody.to_string()).unwrap();
+        let mut page = Page::new(Arc::clone(&hub));
+        page.next().await.unwrap();
+        let mut shown = std::collections::BTreeMap::new();
+        // By the number of lines first, then by their bytes.
+        for text in std::iter::repeat_n("x".to_owned(), MAX_ENTRIES + 100).chain((0..60).map(|_| "x".repeat(MAX_TEXT)))
+        {
+            hub.send(id, &text).unwrap();
+            loop {
+                let event = page.next().await.unwrap();
+                if event.name == "entry" {
+                    follow(&mut shown, &event);
+                    break;
+                }
+            }
+        }
+        assert_eq!(shown.len(), MAX_BYTES / MAX_TEXT);
+        assert!(shown.values().all(|state| state == "sending"));
+        hub.act(id, Act::Cancel).unwrap();
+        let mut seq = 0;
+        while shown.values().any(|state| state == "sending") {
+            let event = page.next().await.unwrap();
+            seq = event.seq;
+            if event.name == "entry" {
+                follow(&mut shown, &event);
+            }
+        }
+        let snapshot = hub.listen().0;
+        while seq < snapshot.seq {
+            let event = page.next().await.unwrap();
+            seq = event.seq;
+            if event.name == "entry" {
+                follow(&mut shown, &event);
+            }
+        }
+        let kept = read(&snapshot)["conversations"][0]["entries"].as_array().unwrap().clone();
+        assert!(kept.iter().map(|entry| entry["id"].as_u64().unwrap()).eq(shown.into_keys()));
+    }
+
+    /// What the page does with a line.
+    fn follow(shown: &mut std::collections::BTreeMap<u64, String>, event: &Event) {
+        let news = read(event);
+        let entry = &news["entry"];
+        shown.insert(entry["id"].as_u64().unwrap(), entry["state"].as_str().unwrap_or("note").to_owned());
+        *shown = shown.split_off(&news["oldest"].as_u64().unwrap());
     }
 
     #[tokio::test]

@@ -109,9 +109,11 @@ pub(crate) enum News<'a> {
     Me(&'a Me),
     /// A conversation is new or has changed.
     Conversation(&'a Head),
-    /// A line is new or has changed.
+    /// A line is new or has changed. Those before the oldest that is kept are off the screen: nobody tells what becomes
+    /// of them.
     Entry {
         conversation: u64,
+        oldest: u64,
         entry: &'a Entry,
     },
     /// A conversation is off the screen.

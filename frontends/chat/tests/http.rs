@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use burdock_chat::{Chat, Door, config};
 use burdock_tokio::{AcceptPolicy, Endpoint, Identity, Link};
@@ -227,15 +228,57 @@ async fn every_answer_is_locked_down() {
     }
 }
 
+/// The head of a call for the stream of events.
+fn looking_on(chat: &Chat) -> String {
+    let (host, secret) = (chat.local_addr(), secret(chat));
+    format!(
+        "POST /api/events HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nAuthorization: Bearer {secret}\r\n\r\n"
+    )
+}
+
+// Mutation: `while false` around `make_room` in `serve`, or leaving out `seat.keep()` in `events`, makes this fail.
+#[tokio::test]
+async fn silent_connections_make_room_and_those_that_look_on_stay() {
+    let chat = start(1).await;
+    let mut page = TcpStream::connect(chat.local_addr()).await.unwrap();
+    page.write_all(looking_on(&chat).as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    page.read_exact(&mut status).await.unwrap();
+    assert_eq!(status, *b"HTTP/1.1 200");
+    let mut silent = Vec::new();
+    for n in 0..200 {
+        let mut stream = TcpStream::connect(chat.local_addr()).await.unwrap();
+        if n % 2 == 0 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
+        }
+        silent.push(stream);
+    }
+    let call = Call { method: "GET", ..Call::own(&chat, "/", "") };
+    assert_eq!(call.make(&chat).await.0, 200);
+    // Nothing takes this long, unless it never comes.
+    let patience = Duration::from_secs(60);
+    for stream in &mut silent[..100] {
+        let end = tokio::time::timeout(patience, stream.read(&mut [0])).await;
+        assert!(!matches!(end.expect("it had to make room"), Ok(1..)), "it was answered");
+    }
+    chat.set_router("News.");
+    let news = async {
+        let mut told = String::new();
+        while !told.contains("News.") {
+            let mut piece = [0; 4096];
+            let len = page.read(&mut piece).await.unwrap();
+            assert!(len > 0, "it had to make room: {told}");
+            told += std::str::from_utf8(&piece[..len]).unwrap();
+        }
+    };
+    tokio::time::timeout(patience, news).await.expect("it is told");
+}
+
 // Mutation: dropping the permit at once, instead of with the stream, makes this fail.
 #[tokio::test]
 async fn pages_that_look_on_are_bounded() {
     let chat = start(1).await;
-    let host = chat.local_addr();
-    let head = format!(
-        "POST /api/events HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nAuthorization: Bearer {}\r\n\r\n",
-        secret(&chat)
-    );
+    let (host, head) = (chat.local_addr(), looking_on(&chat));
     let mut pages = Vec::new();
     for n in 1..=17 {
         let mut page = TcpStream::connect(host).await.unwrap();

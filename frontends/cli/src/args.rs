@@ -49,9 +49,9 @@ impl Command {
     pub(crate) const fn json(&self) -> bool {
         match self {
             Self::Id(args) => args.json,
-            Self::Listen(args) => args.talk.json,
-            Self::Connect(args) => args.talk.json,
-            Self::Chat(args) => args.json,
+            Self::Listen(args) => args.talk.own.json,
+            Self::Connect(args) => args.talk.own.json,
+            Self::Chat(args) => args.own.json,
             Self::Gallery(_) | Self::Demo(_) | Self::Sim(_) => false,
         }
     }
@@ -67,23 +67,47 @@ pub(crate) struct IdArgs {
     pub(crate) json: bool,
 }
 
-/// What `listen` and `connect` have in common.
+/// Who we are and how I2P is used.
 #[derive(Debug, clap::Args)]
-pub(crate) struct TalkArgs {
+pub(crate) struct OwnArgs {
     /// The file of the identity, made with `burdock id`
     #[arg(long, value_name = "PATH")]
     pub(crate) identity: Option<PathBuf>,
     /// Use a fresh identity that is forgotten at the end
     #[arg(long, conflicts_with = "identity")]
     pub(crate) ephemeral: bool,
-    /// How patient to be
-    #[arg(long, value_enum, default_value_t = Preset::Streamer)]
-    pub(crate) preset: Preset,
     /// Write events to standard error as JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) i2p: I2pArgs,
+}
+
+/// What `listen` and `connect` have in common.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TalkArgs {
+    /// How patient to be
+    #[arg(long, value_enum, default_value_t = Preset::Streamer)]
+    pub(crate) preset: Preset,
+    #[command(flatten)]
+    pub(crate) own: OwnArgs,
+}
+
+/// Where we can be reached, and by whom.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoorArgs {
+    /// The address and port on which peers reach us, for UDP and TCP alike; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT)))]
+    pub(crate) bind: SocketAddr,
+    /// The name or address that the link carries [default: this machine's own address]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Let this key in, which needs no invite; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub(crate) allow: Vec<PublicKey>,
+    /// Let anyone in who has the link, which then holds no invite
+    #[arg(long, conflicts_with = "allow")]
+    pub(crate) anyone: bool,
 }
 
 /// How I2P is used.
@@ -123,21 +147,11 @@ impl Preset {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListenArgs {
-    /// The address and port to listen on, for UDP and TCP alike; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT)))]
-    pub(crate) bind: SocketAddr,
-    /// The name or address that the link carries [default: this machine's own address]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) host: Option<String>,
-    /// Let this key in; may be given several times
-    #[arg(long, value_name = "KEY")]
-    pub(crate) allow: Vec<PublicKey>,
-    /// Let anyone in who has the link
-    #[arg(long, conflicts_with_all = ["allow", "invite"])]
-    pub(crate) anyone: bool,
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
     /// Put a fresh invite into the link and let in whoever is the first to use it, any number of
     /// times, until this listener ends
-    #[arg(long)]
+    #[arg(long, conflicts_with = "anyone")]
     pub(crate) invite: bool,
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
@@ -160,32 +174,13 @@ pub(crate) struct ChatArgs {
     /// A peer's link to dial at once
     #[arg(value_name = "LINK")]
     pub(crate) link: Option<String>,
-    /// The address and port on which peers reach us, for UDP and TCP alike; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT)))]
-    pub(crate) bind: SocketAddr,
-    /// The name or address that the link carries [default: this machine's own address]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) host: Option<String>,
-    /// Let this key in, beside whoever uses the link's invite; may be given several times
-    #[arg(long, value_name = "KEY")]
-    pub(crate) allow: Vec<PublicKey>,
-    /// Let anyone in who has the link, which then holds no invite
-    #[arg(long, conflicts_with = "allow")]
-    pub(crate) anyone: bool,
+    #[command(flatten)]
+    pub(crate) door: DoorArgs,
     /// The port of the page, on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) port: u16,
-    /// The file of the identity, made with `burdock id`
-    #[arg(long, value_name = "PATH")]
-    pub(crate) identity: Option<PathBuf>,
-    /// Use a fresh identity that is forgotten at the end
-    #[arg(long, conflicts_with = "identity")]
-    pub(crate) ephemeral: bool,
-    /// Write events to standard error as JSON, one object a line
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) i2p: I2pArgs,
+    pub(crate) own: OwnArgs,
 }
 
 const CHAT: &str = "\

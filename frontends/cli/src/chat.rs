@@ -4,27 +4,29 @@ use std::io::Write as _;
 
 use burdock_chat::{Chat, Door};
 use burdock_core::{AcceptPolicy, Config, I2p, RouterState};
+use burdock_router::Router;
 
-use crate::args::{ChatArgs, Preset, TalkArgs};
+use crate::args::{ChatArgs, DoorArgs};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::listen::link_to;
 use crate::output::{Console, Note};
 use crate::stop::asked_to_stop;
 use crate::{i2p, id};
 
+const BUILDING: &str = "Building I2P tunnels; after the start of a router this takes some minutes.";
+
 pub(crate) async fn run(args: ChatArgs, console: Console) -> Result<u8, Failure> {
-    let ChatArgs { identity, ephemeral, json, i2p, host, .. } = args;
-    let talk = TalkArgs { identity, ephemeral, preset: Preset::Chat, json, i2p };
-    let identity = id::choose(&talk, console)?;
+    let ChatArgs { own, door: DoorArgs { bind, host, allow, anyone }, .. } = args;
+    let identity = id::choose(&own, console)?;
     // A link over I2P may be pasted any time; to be reachable there has to be asked for.
-    let asked = talk.i2p.i2p.is_some() || talk.i2p.anonymous;
+    let asked = own.i2p.i2p.is_some() || own.i2p.anonymous;
     let config = Config { i2p: Some(I2p { accept: false, ..I2p::default() }), ..burdock_chat::config() };
-    let opened = i2p::open(&talk, config, args.bind, None, identity, console).await?;
+    let mut opened = i2p::open(&own, config, bind, None, identity, console).await?;
     let endpoint = opened.endpoint.clone();
     let key = endpoint.public_key().to_string();
     let address = endpoint.local_addr().map(|address| address.to_string());
     let link = link_to(&endpoint, host.as_deref(), None)?;
-    let door = door(&args.allow, args.anyone, link)?;
+    let door = door(&allow, anyone, link)?;
     let link = door.link().to_string();
     let chat = Chat::start(endpoint.clone(), door, args.port)
         .await
@@ -39,11 +41,9 @@ pub(crate) async fn run(args: ChatArgs, console: Console) -> Result<u8, Failure>
     writeln!(stdout, "{}", chat.url())
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::local(format!("standard output: {error}")))?;
-    if asked {
-        chat.set_router("Building I2P tunnels; after the start of a router this takes some minutes.");
-    }
-    let watch = i2p::watch(&endpoint, &talk, console, |state| {
+    let watch = i2p::watch(&endpoint, &own, console, |state| {
         match state {
+            RouterState::Up { .. } if !asked => chat.set_router(""),
             RouterState::Up { address } => {
                 chat.set_link(link_to(&endpoint, host.as_deref(), Some(address.clone()))?);
                 let both = endpoint.local_addr().is_some();
@@ -54,13 +54,41 @@ pub(crate) async fn run(args: ChatArgs, console: Console) -> Result<u8, Failure>
         }
         Ok(())
     });
+    let i2p = async {
+        if !asked {
+            opened.router = Some(router_on_demand(&chat, console).await);
+        }
+        chat.set_router(BUILDING);
+        watch.await
+    };
     let ended = tokio::select! {
         () = asked_to_stop() => Ok(()),
-        told = watch, if asked => told,
+        told = i2p => told,
     };
     chat.shutdown().await;
     opened.shutdown().await;
     ended.map(|()| INTERRUPTED)
+}
+
+/// Finds or starts a router once a link is dialled that needs one; before that a chat joins no network of its own accord.
+async fn router_on_demand(chat: &Chat, console: Console) -> Router {
+    loop {
+        chat.router_needed().await;
+        chat.set_router("This link needs I2P: looking for a router, or starting one.");
+        match i2p::find_router(console).await {
+            Ok(router) => {
+                chat.endpoint().set_bridge(router.bridge()).expect("it is on this machine");
+                // What waits to be dialled again, or for the router that was not there, goes on at once.
+                chat.endpoint().network_changed();
+                return router;
+            }
+            Err(failure) => {
+                let words = format!("This link needs I2P: {}.", failure.message);
+                console.say(&words);
+                chat.set_router(words);
+            }
+        }
+    }
 }
 
 fn door(allow: &[burdock_core::PublicKey], anyone: bool, link: burdock_core::Link) -> Result<Door, Failure> {

@@ -10,7 +10,7 @@ use burdock_router::{Program, Router};
 use burdock_tokio::Endpoint;
 use zeroize::Zeroizing;
 
-use crate::args::{I2pArgs, TalkArgs};
+use crate::args::{I2pArgs, OwnArgs};
 use crate::failure::Failure;
 use crate::id;
 use crate::output::{Console, Note};
@@ -21,7 +21,7 @@ const MAX_FILE: u64 = 4096;
 /// An endpoint, and the router that it goes through if that is to be held on to.
 pub(crate) struct Opened {
     pub(crate) endpoint: Endpoint,
-    router: Option<Router>,
+    pub(crate) router: Option<Router>,
 }
 
 impl Opened {
@@ -37,25 +37,22 @@ impl Opened {
 /// An endpoint on `bind`, or without any address if it is to be anonymous. Without a wish the I2P settings of `config`
 /// hold.
 pub(crate) async fn open(
-    talk: &TalkArgs,
+    own: &OwnArgs,
     config: Config,
     bind: SocketAddr,
     link: Option<&Link>,
     identity: Identity,
     console: Console,
 ) -> Result<Opened, Failure> {
-    let kept = if talk.i2p.keep_destination { load(&path(talk)?)? } else { None };
-    let router = router(&talk.i2p, link, console).await?;
-    let bridge = talk.i2p.i2p.flatten().or(router.as_ref().map(Router::bridge));
-    let hops = talk.i2p.hops.unwrap_or(SessionOptions::default().inbound_length);
-    let i2p = bridge.map(|bridge| I2p {
-        bridge,
-        accept: link.is_none(),
-        tunnels: SessionOptions { inbound_length: hops, outbound_length: hops, ..SessionOptions::default() },
-        ..I2p::default()
-    });
-    let config = Config { i2p: i2p.or(config.i2p), ..config };
-    let made = if talk.i2p.anonymous {
+    let kept = if own.i2p.keep_destination { load(&path(own)?)? } else { None };
+    let router = router(&own.i2p, link, console).await?;
+    let bridge = own.i2p.i2p.flatten().or(router.as_ref().map(Router::bridge));
+    let hops = own.i2p.hops.unwrap_or(SessionOptions::default().inbound_length);
+    let i2p = bridge.map(|bridge| I2p { bridge, accept: link.is_none(), ..I2p::default() });
+    let tunnels = SessionOptions { inbound_length: hops, outbound_length: hops, ..SessionOptions::default() };
+    let i2p = i2p.or(config.i2p).map(|i2p| I2p { tunnels, ..i2p });
+    let config = Config { i2p, ..config };
+    let made = if own.i2p.anonymous {
         Endpoint::anonymous(config, identity, kept).await
     } else {
         Endpoint::bind_with_destination(bind, config, identity, kept).await
@@ -75,6 +72,11 @@ async fn router(args: &I2pArgs, link: Option<&Link>, console: Console) -> Result
     if args.i2p.is_none() && !args.anonymous && !only {
         return Ok(if named { burdock_router::running(I2p::USUAL_BRIDGE).await } else { None });
     }
+    find_router(console).await.map(Some)
+}
+
+/// The router that runs on this machine, else one of our own.
+pub(crate) async fn find_router(console: Console) -> Result<Router, Failure> {
     let program = Program::installed(id::data_folder()?.join("i2pd"));
     let found = burdock_router::ensure(I2p::USUAL_BRIDGE, &program).await;
     let router = found.map_err(|error| {
@@ -84,13 +86,13 @@ async fn router(args: &I2pArgs, link: Option<&Link>, console: Console) -> Result
     if let Some(folder) = router.folder() {
         console.say(&format!("Running an I2P router of our own; its files are in {}", folder.display()));
     }
-    Ok(Some(router))
+    Ok(router)
 }
 
 /// Tells how the router does, for as long as the endpoint lives, and hands each change to `changed`.
 pub(crate) async fn watch(
     endpoint: &Endpoint,
-    talk: &TalkArgs,
+    own: &OwnArgs,
     console: Console,
     mut changed: impl FnMut(&RouterState) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -103,10 +105,10 @@ pub(crate) async fn watch(
         console.note(&Note::Router { router: &state });
         match &state {
             RouterState::Up { .. } => {
-                if talk.i2p.keep_destination
+                if own.i2p.keep_destination
                     && let Some(private) = endpoint.private_destination()
                 {
-                    save(&path(talk)?, &private)?;
+                    save(&path(own)?, &private)?;
                 }
             }
             RouterState::Down { code, .. } => {
@@ -122,8 +124,8 @@ pub(crate) async fn watch(
 }
 
 /// The destination lies beside the identity.
-fn path(talk: &TalkArgs) -> Result<PathBuf, Failure> {
-    let mut path = id::path(talk)?.into_os_string();
+fn path(own: &OwnArgs) -> Result<PathBuf, Failure> {
+    let mut path = id::path(own)?.into_os_string();
     path.push(".i2p");
     Ok(path.into())
 }

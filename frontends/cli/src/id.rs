@@ -9,7 +9,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::args::{IdArgs, TalkArgs};
+use crate::args::{IdArgs, OwnArgs};
 use crate::failure::Failure;
 use crate::output::Console;
 
@@ -42,9 +42,9 @@ pub(crate) fn run(args: &IdArgs, console: Console) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The identity that `listen` and `connect` were told to use. Only the default one is made when it
+/// The identity that `listen`, `connect` and `chat` were told to use. Only the default one is made when it
 /// is missing: a path that was typed is expected to be there.
-pub(crate) fn choose(args: &TalkArgs, console: Console) -> Result<Identity, Failure> {
+pub(crate) fn choose(args: &OwnArgs, console: Console) -> Result<Identity, Failure> {
     if args.ephemeral {
         return fresh();
     }
@@ -60,7 +60,7 @@ pub(crate) fn choose(args: &TalkArgs, console: Console) -> Result<Identity, Fail
 }
 
 /// Where the identity that was asked for lies. One identity serves one class.
-pub(crate) fn path(args: &TalkArgs) -> Result<PathBuf, Failure> {
+pub(crate) fn path(args: &OwnArgs) -> Result<PathBuf, Failure> {
     let Some(path) = &args.identity else {
         let mut path = default_path()?;
         if args.i2p.anonymous {

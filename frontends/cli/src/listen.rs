@@ -25,9 +25,9 @@ type Rooms = watch::Sender<Vec<mpsc::Sender<Line>>>;
 pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failure> {
     let invite = if args.invite { Some(new_invite()?) } else { None };
     let policy = policy(&args, invite.as_ref())?;
-    let identity = id::choose(&args.talk, console)?;
+    let identity = id::choose(&args.talk.own, console)?;
     let max_message = args.talk.preset.config().limits.max_message as usize;
-    let opened = i2p::open(&args.talk, args.talk.preset.config(), args.bind, None, identity, console).await?;
+    let opened = i2p::open(&args.talk.own, args.talk.preset.config(), args.door.bind, None, identity, console).await?;
     let endpoint = opened.endpoint.clone();
     endpoint.set_accept(policy);
     if endpoint.local_addr().is_some() {
@@ -38,7 +38,7 @@ pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failur
     let result = tokio::select! {
         () = hand_out(lines::from_stdin(max_message), &rooms) => unreachable!("handing out lines does not end"),
         result = welcome(&endpoint, &rooms, console) => result,
-        told = i2p::watch(&endpoint, &args.talk, console, |state| match state {
+        told = i2p::watch(&endpoint, &args.talk.own, console, |state| match state {
             RouterState::Up { address } => announce(&args, &endpoint, Some(address.clone()), invite.as_ref(), console),
             _ => Ok(()),
         }) => told.map(|()| 0),
@@ -50,13 +50,13 @@ pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failur
 
 /// Who gets in. Nobody at all would be a mistake.
 fn policy(args: &ListenArgs, invite: Option<&Invite>) -> Result<AcceptPolicy, Failure> {
-    if args.allow.is_empty() && !args.anyone && invite.is_none() {
+    if args.door.allow.is_empty() && !args.door.anyone && invite.is_none() {
         return Err(Failure::usage(
             "nobody could connect: name the keys to let in with --allow KEY, or use --invite or --anyone",
         ));
     }
-    let base = if args.anyone { AcceptPolicy::anyone() } else { AcceptPolicy::nobody() };
-    let policy = args.allow.iter().fold(base, |policy, key| policy.allow(*key));
+    let base = if args.door.anyone { AcceptPolicy::anyone() } else { AcceptPolicy::nobody() };
+    let policy = args.door.allow.iter().fold(base, |policy, key| policy.allow(*key));
     Ok(match invite {
         Some(invite) => policy.invite(invite.id, **invite.secret),
         None => policy,
@@ -82,7 +82,7 @@ fn announce(
 ) -> Result<(), Failure> {
     let address = endpoint.local_addr();
     let over_i2p = destination.is_some();
-    let mut link = link_to(endpoint, args.host.as_deref(), destination)?;
+    let mut link = link_to(endpoint, args.door.host.as_deref(), destination)?;
     link.invite = invite.cloned();
     let invited = invite.is_some();
     let link = link.to_string();
@@ -96,7 +96,7 @@ fn announce(
         (None, _) => "Listening over I2P. Your link:".to_owned(),
     });
     console.say(&format!("  {link}"));
-    console.say(match (args.anyone, invited, args.allow.len()) {
+    console.say(match (args.door.anyone, invited, args.door.allow.len()) {
         (true, ..) => "Anyone who has it can connect.",
         (false, true, 0) => {
             "Whoever is the first to use it can connect: it holds an invite. Send it to one person, in private."

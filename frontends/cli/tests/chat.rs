@@ -4,25 +4,21 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
-use common::{Talker, run};
+use common::{Talker, call, closed_off, run};
 
-/// Posts to the page's server as the page does, and returns what comes back, line by line, until nothing comes.
-fn call(url: &str, path: &str, body: &str) -> impl Iterator<Item = String> + use<> {
-    let (place, secret) = url.trim_start_matches("http://").split_once("/#").unwrap();
+fn get_page(url: &str) {
+    let place = url.trim_start_matches("http://").split('/').next().unwrap();
+    let mut page = String::new();
     let mut stream = TcpStream::connect(place).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: {place}\r\nOrigin: http://{place}\r\nAuthorization: Bearer {secret}\r\n\
-         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    BufReader::new(stream).lines().map_while(Result::ok)
+    write!(stream, "GET / HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n").unwrap();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<title>Burdock chat</title>"), "{page}");
 }
 
 #[test]
@@ -33,12 +29,7 @@ fn the_page_and_the_command_line_talk() {
     assert_eq!(chat.next_line(), url);
     assert!(link.contains("invite="), "{link}");
 
-    let place = url.trim_start_matches("http://").split('/').next().unwrap();
-    let mut page = String::new();
-    let mut stream = TcpStream::connect(place).unwrap();
-    write!(stream, "GET / HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n").unwrap();
-    stream.read_to_string(&mut page).unwrap();
-    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<title>Burdock chat</title>"), "{page}");
+    get_page(url);
 
     let mut events = call(url, "/api/events", "{}");
     assert_eq!(events.next().unwrap(), "HTTP/1.1 200 OK");
@@ -53,6 +44,29 @@ fn the_page_and_the_command_line_talk() {
     dialler.end_input();
     assert!(dialler.wait().success());
     assert!(events.any(|line| line.contains("The peer closed the session: “end of input”")));
+}
+
+#[cfg(unix)]
+#[test]
+fn more_silent_connections_than_a_process_may_have_do_not_stop_the_page() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 128 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_burdock")]);
+    closed_off(command.args(["chat", "--ephemeral", "--bind", "127.0.0.1:0"]));
+    let mut chat = Talker::spawn(command);
+    let serving = chat.event("serving");
+    let url = serving["url"].as_str().unwrap();
+    let place = url.trim_start_matches("http://").split('/').next().unwrap();
+    let mut events = call(url, "/api/events", "{}");
+    assert!(events.any(|line| line == "event: snapshot"));
+    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(place).unwrap()).collect();
+    get_page(url);
+    // A page that looks on has not had to make room.
+    let answer: Vec<_> = call(url, "/api/connect", r#"{"link":"nonsense"}"#).collect();
+    assert_eq!(answer[0], "HTTP/1.1 400 Bad Request");
+    let mut dialler = Talker::start(&["connect", "--ephemeral", serving["link"].as_str().unwrap()]);
+    dialler.say("still there?");
+    assert!(events.any(|line| line.contains("still there?")));
+    drop(silent);
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod common;
 
 use core::net::SocketAddr;
 use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -13,7 +15,7 @@ use std::thread;
 use burdock_core::Link;
 use burdock_tests::router_lab::Lab;
 use burdock_tests::sam_bridge::{Bridge, Mood};
-use common::Talker;
+use common::{Talker, burdock, call};
 
 /// The links that `listen` announces, until one has an I2P destination.
 fn announced(listener: &mut Talker) -> Link {
@@ -166,6 +168,77 @@ fn t4_the_driver_touches_the_sam_bridge_and_nothing_else() {
     assert!(beside.is_empty(), "{beside:#?}");
     burdock_ledger::reached("T4", "processes traced", traced);
     burdock_ledger::reached("T4", "socket operations beside the SAM address", u32::try_from(beside.len()).unwrap());
+}
+
+/// What this process is to be when a test starts it as an I2P router: the router's options.
+const PART: &str = "BURDOCK_TEST_ROUTER";
+
+/// No test by itself, but the router that a test below starts: no real one is.
+#[test]
+fn played_by_another_process() {
+    let Ok(options) = std::env::var(PART) else { return };
+    let settings = options.split(' ').find_map(|option| option.strip_prefix("--conf=")).unwrap();
+    let settings = fs::read_to_string(settings).unwrap();
+    let sam = settings.split_once("[sam]").unwrap().1;
+    let port = sam.split_once("port = ").unwrap().1.lines().next().unwrap().parse().unwrap();
+    let _bridge = Bridge::at(port, Mood::Works);
+    loop {
+        thread::park();
+    }
+}
+
+/// A chat that was not told of I2P, with this as the program that would be its router.
+fn chat(data: &Path, router: &Path) -> (Talker, String) {
+    let mut command = burdock(&["chat", "--ephemeral", "--bind", "127.0.0.1:0"]);
+    command.env("XDG_DATA_HOME", data).env("BURDOCK_I2PD", router);
+    let mut chat = Talker::spawn(command);
+    let url = chat.event("serving")["url"].as_str().unwrap().to_owned();
+    (chat, url)
+}
+
+// Mutation: leaving out `set_bridge` in `router_on_demand` makes this fail.
+#[cfg(unix)]
+#[test]
+fn a_chat_gets_a_router_when_a_link_needs_one_or_says_how_to() {
+    use std::os::unix::fs::PermissionsExt;
+    if TcpStream::connect(burdock_core::I2p::USUAL_BRIDGE).is_ok() {
+        // Somebody's own router would be used, and is not ours to be asked.
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let paste = |url: &str, link: &str| {
+        let answer: Vec<_> = call(url, "/api/connect", &format!(r#"{{"link":"{link}"}}"#)).collect();
+        assert_eq!(answer[0], "HTTP/1.1 200 OK", "{answer:?}");
+    };
+    let (_without, url) = chat(data.path(), Path::new(""));
+    let mut events = call(&url, "/api/events", "{}");
+    paste(&url, &hidden_link());
+    let words = "This link needs I2P: no I2P router answers on 127.0.0.1:7656; install one with `apt install i2pd`";
+    assert!(events.any(|line| line.contains(words)));
+
+    let program = data.path().join("router");
+    let this = std::env::current_exe().unwrap();
+    let script = format!("#!/bin/sh\n{PART}=\"$*\" exec {} --exact played_by_another_process\n", this.display());
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let (mut chat, url) = chat(data.path(), &program);
+    let mut events = call(&url, "/api/events", "{}");
+    assert!(events.any(|line| line == "event: snapshot"));
+    let folder = data.path().join("burdock/i2pd");
+    assert!(!folder.exists(), "nobody needs a router");
+    paste(&url, &hidden_link());
+    assert!(events.any(|line| line.contains("Building I2P tunnels")));
+    let port = fs::read_to_string(folder.join("sam-port")).unwrap();
+    let bridge = format!("127.0.0.1:{}", port.trim());
+    let mut router = TcpStream::connect(&bridge).unwrap();
+    let mut listener = Talker::start(&["listen", "--ephemeral", "--anonymous", &format!("--i2p={bridge}"), "--anyone"]);
+    paste(&url, &announced(&mut listener).to_string());
+    assert_eq!(listener.event("connected")["transport"], "i2p");
+    listener.say("reached");
+    assert!(events.any(|line| line.contains("reached")));
+    chat.kill();
+    // By a reset it has ended as well.
+    let _ = router.read_to_end(&mut Vec::new());
 }
 
 /// Copies a folder with all that is in it.

@@ -560,3 +560,24 @@ fn haste_leaves_the_router_time_to_let_go_of_the_destination() {
     assert!(opened.is_empty(), "two sessions of one destination make routers fail");
     assert_eq!(bench.pass(Duration::from_millis(100)).opened.len(), 1, "no later than that");
 }
+
+#[test]
+fn t4_a_bridge_that_has_moved_is_asked_at_once_and_none_elsewhere() {
+    // Mutation: `set_bridge` without `validate`, or without `hurry_router`, makes this fail.
+    let mut bench = Bench::new(1, &config());
+    let [control] = bench.pass(Duration::ZERO).opened[..] else { panic!("one socket") };
+    bench.handle(Event::StreamClosed { stream: control, error: Some(NetError::Refused) });
+    assert!(bench.endpoint.set_bridge(bench.now, "192.0.2.1:7656".parse().unwrap()).is_err());
+    assert!(bench.pass(Duration::ZERO).opened_to.is_empty());
+    let moved = "127.0.0.1:17656".parse().unwrap();
+    bench.endpoint.set_bridge(bench.now, moved).unwrap();
+    let done = bench.pass(Duration::ZERO);
+    assert_eq!(done.opened_to, [moved]);
+    let (done, _) = stands(&mut bench, done.opened[0]);
+    assert!(done.opened_to.iter().all(|to| *to == moved), "{done:?}");
+    // One that stands ends, and its router has time to let go of the destination.
+    bench.endpoint.set_bridge(bench.now, I2p::USUAL_BRIDGE).unwrap();
+    let done = bench.pass(Duration::ZERO);
+    assert!(matches!(done.router[..], [RouterState::Down { .. }]) && done.opened_to.is_empty(), "{done:?}");
+    assert_eq!(bench.pass(secs(30)).opened_to[0], I2p::USUAL_BRIDGE);
+}

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -22,7 +23,7 @@ pub(crate) fn burdock(args: &[&str]) -> Command {
 }
 
 /// Nothing of whoever runs the tests, and no I2P router: a real one would join the public network.
-fn closed_off(command: &mut Command) {
+pub(crate) fn closed_off(command: &mut Command) {
     command.env_remove("BURDOCK_IDENTITY").env_remove("BURDOCK_LOG").env("NO_COLOR", "1").env("BURDOCK_I2PD", "");
 }
 
@@ -179,6 +180,21 @@ impl Drop for Talker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Posts to the page's server as the page does, and returns what comes back, line by line, until nothing comes.
+pub(crate) fn call(url: &str, path: &str, body: &str) -> impl Iterator<Item = String> + use<> {
+    let (place, secret) = url.trim_start_matches("http://").split_once("/#").unwrap();
+    let mut stream = TcpStream::connect(place).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: {place}\r\nOrigin: http://{place}\r\nAuthorization: Bearer {secret}\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    BufReader::new(stream).lines().map_while(Result::ok)
 }
 
 fn lines_of(source: impl Read + Send + 'static) -> Receiver<String> {
