@@ -157,7 +157,7 @@ fn t4_an_i2p_name_is_never_a_host() {
 }
 
 #[test]
-fn t8_a_private_destination_is_refused() {
+fn t8_e15_a_private_destination_is_refused() {
     // Mutation: leaving out `DestinationError::Excess` in `Destination::from_str` makes this fail.
     let read = |text: String| format!("burdock://{KEY}?i2p={text}").parse::<Link>();
     assert_eq!(destination(4, 0).len(), 524);

@@ -260,7 +260,7 @@ fn sessions_that_a_router_forgets_are_asked_for_anew() {
 
 #[test]
 fn streams_that_die_in_silence_are_noticed_and_replaced() {
-    // Mutation: `silence_of` I2P without an end makes this fail.
+    // Mutation: `silence_at` that is `None` on I2P makes this fail.
     for host in [ALICE, BOB] {
         let report = ok(&troubled(talking(9, 60), host, RouterTrouble::Rebuilt, secs(20), None));
         all_delivered(&report);

@@ -47,7 +47,7 @@ fn created(identity: Option<Arc<PrivateDestination>>) -> Socket {
 }
 
 #[test]
-fn t8_the_private_destination_is_not_shown() {
+fn t8_e15_the_private_destination_is_not_shown() {
     // Mutation: leaving out the look at `MAX_WORD` in `cleaned` makes this fail.
     let mut texts = Vec::new();
     let mut socket = created(None);
