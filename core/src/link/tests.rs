@@ -25,7 +25,7 @@ fn place() -> impl Strategy<Value = (Option<Host>, Option<u16>, Option<u16>)> {
 
 fn link() -> impl Strategy<Value = Link> {
     let b32 = any::<[u8; 32]>().prop_map(|hash| format!("{}.b32.i2p", base32().encode(&hash)));
-    let i2p = prop_oneof![b32, (0u8..10).prop_map(|content| destination(content, 0))];
+    let i2p = prop_oneof![b32, (0u16..10).prop_map(|content| destination(content, 0))];
     let i2p = i2p.prop_map(|text| text.parse().unwrap());
     let invite = (any::<[u8; 8]>(), any::<[u8; 32]>())
         .prop_filter("zero is no invite", |(id, _)| *id != [0; 8])

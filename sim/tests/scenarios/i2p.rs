@@ -179,7 +179,7 @@ fn connects_after(callers: u32) -> Duration {
 }
 
 #[test]
-fn a_caller_stuck_in_its_handshake_delays_no_other() {
+fn d5_e10_a_caller_stuck_in_its_handshake_delays_no_other() {
     // Mutation: one waiting socket that is not replaced until the handshake on it is over (no `tend_router` in the
     // `Accepted` arm) makes this fail.
     for callers in [1, 2, 3, 50] {
