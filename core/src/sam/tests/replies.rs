@@ -274,6 +274,14 @@ fn an_address_that_is_not_the_identitys_is_refused() {
 }
 
 #[test]
+fn a_refusal_is_told_with_what_the_router_said_beside_it() {
+    let mut reply = b"SESSION STATUS RESULT=I2P_ERROR MESSAGE=\"no tunnels\"\n".to_vec();
+    let Some(Happened::Failed(error)) = at(Step::Create).read(&mut reply).1 else { panic!("it says no") };
+    let told = "the start of the I2P session was refused: the router has a trouble of its own; open a new session";
+    assert_eq!(error.to_string(), format!("{told} (it said: no tunnels)"));
+}
+
+#[test]
 fn whose_fault_it_is() {
     let refused = |step, refusal| SamError::Refused { step, refusal, message: None };
     let told = [
