@@ -229,6 +229,22 @@ fn a_session_that_the_router_forgot_is_made_afresh_under_the_same_destination() 
 }
 
 #[test]
+fn a_destination_that_the_router_made_can_be_kept() {
+    let mut first = Bench::new(1, &config());
+    first.pass(Duration::ZERO);
+    assert!(first.endpoint.private_destination().is_none());
+    let (first, ..) = standing(&config());
+    let made = first.endpoint.private_destination().expect("the router made one").expose();
+    assert_eq!(made, destination(4, 288));
+
+    let mut next = Bench::new(1, &config());
+    next.endpoint.set_destination(PrivateDestination::from_text(made).unwrap());
+    let control = next.pass(Duration::ZERO).opened[0];
+    assert!(stands(&mut next, control).1.contains(made));
+    assert_eq!(next.endpoint.private_destination().unwrap().expose(), made);
+}
+
+#[test]
 fn c1_e16_a_router_that_does_not_answer_is_asked_less_and_less() {
     // Mutation: `RETRY_FIRST` in place of `RETRY_CAP` makes this fail.
     let mut bench = Bench::new(1, &config());
