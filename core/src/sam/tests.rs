@@ -41,7 +41,7 @@ fn t6_e13_invalid_destinations_are_refused() {
             let destination: Destination = text.parse().unwrap();
             assert_eq!(destination.to_string(), text);
             assert_eq!(destination.is_whole(), form != "b32");
-            assert!(!format!("{destination:?}").contains(&text[..4]));
+            assert_eq!(format!("{destination:?}"), "Destination(..)");
             assert_eq!(serde_json::from_str::<Destination>(&format!("{text:?}")).unwrap(), destination);
             assert_eq!(serde_json::to_string(&destination).unwrap(), format!("{text:?}"));
         }

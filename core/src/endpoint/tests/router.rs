@@ -191,6 +191,17 @@ fn each_way_to_fail_over_i2p_has_its_text() {
         bench.handle(Event::StreamClosed { stream: dial, error: None })
     });
     assert_eq!(ends, unreachable);
+    // Some routers close the socket in the place of a refusal's end.
+    let cut = reads(&mut bench, |bench, dial| {
+        say(bench, dial, "STREAM STATUS RESULT=CANT_REACH_PEER");
+        bench.handle(Event::StreamClosed { stream: dial, error: None })
+    });
+    assert_eq!(cut, unreachable);
+    let cut = reads(&mut bench, |bench, dial| {
+        say(bench, dial, "STREAM STATUS RESULT=TIMEOUT");
+        bench.handle(Event::StreamClosed { stream: dial, error: None })
+    });
+    assert_eq!(cut, building);
     let stops = reads(&mut bench, |bench, dial| say(bench, dial, "STREAM STATUS RESULT=OK\n\0\x60half"));
     assert_eq!(stops, (Code::HandshakeTimeout, "Connected but handshake failed — retrying".to_owned()));
 }
@@ -220,6 +231,7 @@ fn a_session_that_the_router_forgot_is_made_afresh_under_the_same_destination() 
     let done = say(&mut bench, done.opened[0], "STREAM STATUS RESULT=INVALID_ID\n");
     assert!(done.closed.contains(&control) && accepts.iter().all(|accept| done.closed.contains(accept)), "{done:?}");
     assert!(matches!(done.router[..], [RouterState::Down { code: Code::SamDown, .. }]));
+    assert_eq!(bench.endpoint.router(), Some(&done.router[0]));
     // A moment for the router to let go of the destination, which may not be used twice.
     assert!(bench.pass(secs(7)).opened.is_empty());
     let again = bench.pass(secs(10)).opened;
@@ -365,6 +377,30 @@ fn a_session_that_reaches_nobody_is_made_afresh_in_time() {
     let (mut bench, control, _) = standing(&config);
     bench.pass(secs(600));
     assert!((0..3).all(|_| !is_out_of_reach(&mut bench, 0).contains(&control)));
+}
+
+#[test]
+fn t7_lines_that_come_at_once_are_all_read() {
+    // Mutation: `||` for `&&` in `on_sam_data` makes this fail.
+    let (mut bench, control, _) = standing(&config());
+    let answers = say(&mut bench, control, "PING a\nPING b\nPING c");
+    assert_eq!(text(&answers, control), "PONG a\nPONG b\n");
+    assert_eq!(text(&say(&mut bench, control, "\n"), control), "PONG c\n");
+}
+
+#[test]
+fn c1_a_session_that_ends_young_is_asked_for_later_and_later() {
+    // Mutation: `>` for `<=` in `session_gone`, or a `PROVED_SOUND` of 9 or 11 s, makes this fail.
+    let config = Config { i2p: Some(I2p { accept: false, ..I2p::default() }), ..config() };
+    let (mut bench, mut control, _) = standing(&config);
+    for (age, wait) in [(0, 8..=16), (0, 16..=32), (0, 30..=60), (9, 30..=60), (10, 8..=16)] {
+        bench.pass(secs(age));
+        let done = bench.handle(Event::StreamClosed { stream: control, error: None });
+        let [RouterState::Down { retry_in_ms, .. }] = done.router[..] else { panic!("{done:?}") };
+        assert!(wait.contains(&(retry_in_ms / 1000)), "{retry_in_ms} ms after {age} s");
+        control = bench.pass(Duration::from_millis(retry_in_ms + 1)).opened[0];
+        stands(&mut bench, control);
+    }
 }
 
 #[test]
