@@ -9,9 +9,10 @@ mod replies;
 mod secrets;
 
 /// The text of a destination with a certificate of `content` bytes, and `more` behind it.
-pub(crate) fn destination(content: u8, more: usize) -> String {
+pub(crate) fn destination(content: u16, more: usize) -> String {
     let mut bytes = vec![0x5a; 384];
-    bytes.extend([5, 0, content]);
+    bytes.push(5);
+    bytes.extend(content.to_be_bytes());
     bytes.extend(vec![1; usize::from(content) + more]);
     i2p_base64().encode(&bytes)
 }
@@ -40,7 +41,7 @@ fn t6_e13_invalid_destinations_are_refused() {
             let destination: Destination = text.parse().unwrap();
             assert_eq!(destination.to_string(), text);
             assert_eq!(destination.is_whole(), form != "b32");
-            assert!(!format!("{destination:?}").contains(&text[..4]));
+            assert_eq!(format!("{destination:?}"), "Destination(..)");
             assert_eq!(serde_json::from_str::<Destination>(&format!("{text:?}")).unwrap(), destination);
             assert_eq!(serde_json::to_string(&destination).unwrap(), format!("{text:?}"));
         }
@@ -62,6 +63,20 @@ fn what_is_wrong_with_a_destination() {
     assert_eq!(error(&"A".repeat(8000)), DestinationError::TooLong);
     assert_eq!(error("a b"), DestinationError::Form);
     assert_eq!(error(&destination(0, 0)[..512]), DestinationError::Short);
+}
+
+#[test]
+fn how_long_a_destination_may_be() {
+    // In base64 4,096 and 7,168 characters.
+    let longest = destination(3072 - 387, 0);
+    assert_eq!(longest.parse::<Destination>().unwrap().as_str(), longest);
+    assert_eq!(destination(3073 - 387, 0).parse::<Destination>(), Err(DestinationError::TooLong));
+    let longest = destination(3072 - 387, 5376 - 3072);
+    assert_eq!(PrivateDestination::from_text(&longest).unwrap().public().as_str().len(), 4096);
+    for (content, more) in [(3072 - 387, 5377 - 3072), (3073 - 387, 1)] {
+        let read = PrivateDestination::from_text(&destination(content, more));
+        assert_eq!(read.err(), Some(DestinationError::TooLong));
+    }
 }
 
 #[test]

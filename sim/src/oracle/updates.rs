@@ -2,7 +2,8 @@
 //! sense, and with one end; and dialling goes as it is configured:
 //!
 //! - An attempt fails only after the whole ladder was tried, each transport within the head start
-//!   of the one before: silence is what a firewall looks like.
+//!   of the one before: silence is what a firewall looks like. Where I2P is the whole ladder, its time does not
+//!   run while the router builds its tunnels.
 //! - Attempts and waits follow the schedule from one loss to the next, until the session has been
 //!   up for 10 s. A change of network starts the waits, not the attempts, afresh.
 //! - No peer finds that another breaks the protocol or a limit.
@@ -73,6 +74,8 @@ struct Running {
     /// When the first transport was tried.
     first_at: Option<Time>,
     tried: BTreeSet<Transport>,
+    /// Tunnels are what it waits for, when I2P is the whole ladder.
+    awaits_tunnels: bool,
     /// A tick was late meanwhile.
     disturbed: bool,
 }
@@ -209,6 +212,9 @@ impl Watch {
         match progress.status {
             ProgressStatus::Connecting => self.trying(now, progress, context),
             ProgressStatus::Retrying => {
+                let in_vain = self.running.as_ref().is_some_and(|running| running.awaits_tunnels)
+                    && matches!(progress.code, Some(Code::TunnelTimeout | Code::Timeout));
+                require(!in_vain, FALLBACK, || context("the attempt's time ran while its router built tunnels"))?;
                 self.attempt_failed(&context)?;
                 self.waiting(progress, context)
             }
@@ -249,7 +255,9 @@ impl Watch {
             context(&format!("{transport} is tried, and the link allows {:?}", self.ladder))
         })?;
         let head_start = self.head_start(transport);
+        let i2p_alone = self.ladder == [Transport::I2p];
         let running = self.running.get_or_insert_default();
+        running.awaits_tunnels = i2p_alone && progress.stage == Some(Stage::Tunnels);
         if !begins || !running.tried.insert(transport) {
             return Ok(());
         }
@@ -370,6 +378,27 @@ mod tests {
         let quality = UpdateKind::Writable;
         let late = check(vec![trying(1, Transport::Udp), quality, trying(1, Transport::Tcp)]).unwrap_err();
         assert_eq!(late.oracle, FALLBACK);
+    }
+
+    #[test]
+    fn an_attempt_that_runs_out_of_time_before_the_tunnels_stand_is_seen() {
+        let told = |stage: Option<Stage>, code: Code| {
+            let (mut tries, mut fails) = (trying(1, Transport::I2p), retrying(2, 100));
+            if let (UpdateKind::Progress(tries), UpdateKind::Progress(fails)) = (&mut tries, &mut fails) {
+                (tries.stage, fails.code) = (Some(Stage::Tunnels), Some(code));
+            }
+            let mut opening = trying(1, Transport::I2p);
+            if let UpdateKind::Progress(opening) = &mut opening {
+                opening.stage = stage;
+            }
+            let mut updates = Updates::default();
+            updates.open(KEY, &Config::streamer(), vec![Transport::I2p]);
+            let mut kinds = [tries].into_iter().chain(stage.map(|_| opening)).chain([fails]).zip(1..);
+            kinds.try_for_each(|(kind, seq)| updates.told(Time::ZERO, KEY, &Update { seq, kind }))
+        };
+        assert_eq!(told(None, Code::TunnelTimeout).unwrap_err().oracle, FALLBACK);
+        told(None, Code::SamDown).unwrap();
+        told(Some(Stage::Opening), Code::TunnelTimeout).unwrap();
     }
 
     #[test]

@@ -274,6 +274,24 @@ fn an_address_that_is_not_the_identitys_is_refused() {
 }
 
 #[test]
+fn a_refusal_is_told_with_what_the_router_said_beside_it() {
+    let mut reply = b"SESSION STATUS RESULT=I2P_ERROR MESSAGE=\"no tunnels\"\n".to_vec();
+    let Some(Happened::Failed(error)) = at(Step::Create).read(&mut reply).1 else { panic!("it says no") };
+    let told = "the start of the I2P session was refused: the router has a trouble of its own; open a new session";
+    assert_eq!(error.to_string(), format!("{told} (it said: no tunnels)"));
+    // At most 120 characters, in whole words.
+    for (third, kept) in [(21, 120), (22, 88)] {
+        let words = [32, 32, third, 32].map(|len| "a".repeat(len));
+        let mut reply = format!("SESSION STATUS RESULT=I2P_ERROR MESSAGE=\"{}\"\n", words.join(" ")).into_bytes();
+        let said = match at(Step::Create).read(&mut reply).1 {
+            Some(Happened::Failed(SamError::Refused { message, .. })) => message,
+            _ => panic!("it says no"),
+        };
+        assert_eq!(said.map(|said| said.len()), Some(kept));
+    }
+}
+
+#[test]
 fn whose_fault_it_is() {
     let refused = |step, refusal| SamError::Refused { step, refusal, message: None };
     let told = [

@@ -10,6 +10,8 @@
 mod bridge;
 mod keys;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
