@@ -190,7 +190,8 @@ impl Session {
         }
         if self.paths.is_empty() {
             self.current = None;
-            self.lost(now, shared, code);
+            // What took over had grown too old: nothing that is better is left.
+            self.lost(now, shared, if code == Code::Superseded { Code::Silent } else { code });
             return;
         }
         if self.current == Some(index) {

@@ -41,7 +41,7 @@ pub(crate) async fn run(args: ChatArgs, console: Console) -> Result<u8, Failure>
     writeln!(stdout, "{}", chat.url())
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::local(format!("standard output: {error}")))?;
-    let watch = i2p::watch(&endpoint, &own, console, |state| {
+    let changed = |state: &RouterState| {
         match state {
             RouterState::Up { .. } if !asked => chat.set_router(""),
             RouterState::Up { address } => {
@@ -53,13 +53,16 @@ pub(crate) async fn run(args: ChatArgs, console: Console) -> Result<u8, Failure>
             _ => {}
         }
         Ok(())
-    });
+    };
     let i2p = async {
+        let mut seen = None;
         if !asked {
             opened.router = Some(router_on_demand(&chat, console).await);
+            // Of before there was one.
+            seen = endpoint.router().filter(|state| matches!(state, RouterState::Down { .. }));
         }
         chat.set_router(BUILDING);
-        watch.await
+        i2p::watch(&endpoint, &own, console, seen, changed).await
     };
     let ended = tokio::select! {
         () = asked_to_stop() => Ok(()),

@@ -25,7 +25,7 @@ pub(crate) async fn run(args: ConnectArgs, console: Console) -> Result<u8, Failu
     let input = lines::from_stdin(max_message);
     let end = tokio::select! {
         end = converse(session, updates, None, input, output, console, asked_to_stop()) => end,
-        told = i2p::watch(&opened.endpoint, &args.talk.own, console, |_| Ok(())) => told.map(|()| None),
+        told = i2p::watch(&opened.endpoint, &args.talk.own, console, None, |_| Ok(())) => told.map(|()| None),
     };
     opened.shutdown().await;
     end.map(|end| end.map_or(INTERRUPTED, |end| exit_status(&end.closed, end.skipped)))

@@ -89,15 +89,15 @@ pub(crate) async fn find_router(console: Console) -> Result<Router, Failure> {
     Ok(router)
 }
 
-/// Tells how the router does, for as long as the endpoint lives, and hands each change to `changed`.
+/// Tells how the router does, for as long as the endpoint lives, and hands each change since `seen` to `changed`. That it
+/// stands already is one as well.
 pub(crate) async fn watch(
     endpoint: &Endpoint,
     own: &OwnArgs,
     console: Console,
+    mut seen: Option<RouterState>,
     mut changed: impl FnMut(&RouterState) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    // It may stand already: that is news as well.
-    let mut seen = None;
     if endpoint.router().is_some() {
         console.say("Building I2P tunnels; after the start of a router this takes some minutes.");
     }

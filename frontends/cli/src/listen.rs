@@ -38,7 +38,7 @@ pub(crate) async fn run(args: ListenArgs, console: Console) -> Result<u8, Failur
     let result = tokio::select! {
         () = hand_out(lines::from_stdin(max_message), &rooms) => unreachable!("handing out lines does not end"),
         result = welcome(&endpoint, &rooms, console) => result,
-        told = i2p::watch(&endpoint, &args.talk.own, console, |state| match state {
+        told = i2p::watch(&endpoint, &args.talk.own, console, None, |state| match state {
             RouterState::Up { address } => announce(&args, &endpoint, Some(address.clone()), invite.as_ref(), console),
             _ => Ok(()),
         }) => told.map(|()| 0),

@@ -15,7 +15,7 @@ use crate::seal::{FORGERY_LIMIT, NUMBER_LIMIT, WORN_NUMBER};
 use crate::session::EpochKeys;
 use crate::update::UpdateKind;
 use crate::wire::frame::Frame;
-use crate::{Event, SessionId, StreamId, Time, Transport};
+use crate::{Code, Event, SessionId, StreamId, Time, Transport};
 
 const INIT: u8 = 0x08;
 const DATA: u8 = 0x0b;
@@ -322,10 +322,7 @@ fn r8_keys_are_renewed_within_a_stream() {
         pair.nodes[speaker].endpoint.close(pair.now, ids[speaker], "");
         pair.drain(speaker);
         pair.run(secs(1));
-        assert!(matches!(
-            pair.nodes[1 - speaker].kinds().last(),
-            Some(UpdateKind::Closed { code: crate::Code::Done, .. })
-        ));
+        assert!(matches!(pair.nodes[1 - speaker].kinds().last(), Some(UpdateKind::Closed { code: Code::Done, .. })));
     }
 }
 
@@ -371,6 +368,22 @@ fn r8_no_replaced_path_comes_back_after_a_sleep() {
     assert_eq!(pair.take(1, ids[1]).len(), 2);
 }
 
+/// Word that another path took over comes after a sleep, in which that one grew too old.
+// Mutation: `lost` with the peer's code in `close_path` makes this fail.
+#[test]
+fn no_path_is_lost_to_one_that_is_too_old_itself() {
+    let mut bench = Bench::new(1, &quiet());
+    let mut forger = super::door::chooser(&bench);
+    let (first, done) = forger.open(&mut bench, 0);
+    let id = done.connected().unwrap();
+    let (mut second, _) = forger.open(&mut bench, first.their_half);
+    assert_eq!(bench.endpoint.sessions[&id].current_index(), Some(first.theirs));
+    bench.now = bench.now + secs(200);
+    let close = Frame::PathClose { epoch: first.theirs, code: Code::Superseded.number() };
+    let done = bench.datagram(forger.addr, &second.seal(&[close]));
+    assert_eq!(done.updates, [(id, UpdateKind::Lost { code: Code::Silent })]);
+}
+
 /// CLOSE comes while two epochs are on one stream: the answer goes out all the same.
 #[test]
 fn a_session_ends_in_peace_while_keys_are_renewed_within_its_stream() {
@@ -388,7 +401,7 @@ fn a_session_ends_in_peace_while_keys_are_renewed_within_its_stream() {
         }
         for n in [0, 1] {
             let last = pair.nodes[n].kinds().into_iter().last();
-            assert!(matches!(last, Some(UpdateKind::Closed { code: crate::Code::Done, .. })), "{ms} {last:?}");
+            assert!(matches!(last, Some(UpdateKind::Closed { code: Code::Done, .. })), "{ms} {last:?}");
             assert_eq!(upsets(&pair, n).len(), 1, "{ms} {:?}", upsets(&pair, n));
         }
         pair.run(secs(700));
