@@ -17,6 +17,7 @@ mod renew;
 mod resume;
 mod review;
 mod router;
+mod router_session;
 mod scene;
 mod table;
 mod takeover;
