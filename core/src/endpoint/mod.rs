@@ -456,7 +456,10 @@ impl Endpoint {
                 Timer::HalfOpen(index) => self.drop_half_open(index),
                 Timer::Stream(stream) => self.on_stream_timer(now, stream),
                 Timer::Tombstone(key) => {
-                    self.tombstones.remove(&key);
+                    // Another may have taken its place just now.
+                    if self.tombstones.get(&key).is_some_and(|(until, _)| *until <= now) {
+                        self.tombstones.remove(&key);
+                    }
                 }
                 Timer::Router => self.on_router_timer(now),
             }

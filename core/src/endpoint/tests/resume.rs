@@ -12,7 +12,7 @@ use crate::config::Limits;
 use crate::update::UpdateKind;
 use crate::wire::frame::Frame;
 use crate::wire::payload::Verdict;
-use crate::{Code, Config, SessionId, State, Time, Transport};
+use crate::{Code, Config, Event, SessionId, State, Time, Transport};
 
 fn stream(offset: u64, data: &'static [u8]) -> Frame<'static> {
     Frame::Stream { channel: 0, offset, data }
@@ -59,6 +59,33 @@ fn c3_the_halves_are_no_bearer_token() {
     assert_eq!(got, ["one", "two"]);
     burdock_ledger::reached("C3", "messages delivered twice", 0);
     burdock_ledger::reached("C3", "sessions taken over", 0);
+}
+
+/// After a sleep a session ends in the tick in which what was kept of the one before is to be forgotten.
+// Mutation: forgetting without a look at `until` makes this fail.
+#[test]
+fn h10_what_is_kept_of_a_session_does_not_go_with_that_of_the_one_before() {
+    let mut config = Config::streamer();
+    config.keep = Duration::from_secs(100);
+    let mut bench = Bench::new(1, &config);
+    let mut owner = Forger::new(2);
+    let mut their_half = 0;
+    for half in [2, 3] {
+        owner.half = half;
+        let (mut epoch, done) = owner.open(&mut bench, 0);
+        assert!(done.connected().is_some());
+        their_half = epoch.their_half;
+        bench.datagram(owner.addr, &epoch.seal(&[Frame::PathClose { epoch: epoch.theirs, code: 15 }]));
+        if half == 2 {
+            bench.pass(config.keep + Duration::from_secs(450));
+        }
+    }
+    bench.now = bench.now + Limits::default().tombstone_life;
+    let done = bench.handle(Event::Tick);
+    assert!(matches!(done.updates[..], [(_, UpdateKind::Closed { code: Code::Expired, .. })]), "{done:?}");
+    let asked = owner.ask(&bench.key, Transport::Udp, their_half);
+    let done = bench.datagram(owner.addr, &asked.packet);
+    assert_eq!(asked.finish(done.datagram()).unwrap().1.verdict, Verdict::Closed(Code::Expired.number()));
 }
 
 // Mutation: `Tombstone::names` always false makes this fail.
