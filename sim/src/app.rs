@@ -76,6 +76,7 @@ impl World {
     }
 
     pub(crate) fn connect(&mut self, host: usize, to: usize, by_name: bool) -> Verdict {
+        self.notice_lateness(host);
         let key = self.hosts[to].key.expect("every host has a key");
         let link = self.scenario.link_to(host, to, key, by_name, self.net.i2p.keys(to).destination());
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
@@ -381,6 +382,7 @@ impl World {
     }
 
     fn take(&mut self, host: usize, session: SessionId) -> Verdict {
+        self.notice_lateness(host);
         let process = self.hosts[host].process.as_mut().expect("it reads");
         let Some(known) = process.sessions.get_mut(&session) else { return Ok(()) };
         if known.handed.is_empty() || known.closed {

@@ -76,6 +76,7 @@ impl World {
                 self.event(host, "transmit_failed", error as u64, Event::TransmitFailed { to, error })
             }
             Delivery::Accepted { host, end, from } => {
+                self.notice_lateness(host);
                 let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
                 process.heard = true;
                 self.table.event("accepted_stream");
